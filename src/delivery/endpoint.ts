@@ -1,0 +1,23 @@
+/** How a push request is put on the wire (§4). */
+export type DeliveryFormat = "raw" | "cloudevents" | "cloudevents-json";
+
+export type EndpointStatus = "active" | "paused" | "disabled";
+
+/** An endpoint as delivery needs it, opened (secrets and headers in clear); never serialised, never logged. */
+export type DeliveryEndpoint = {
+  readonly id: string;
+  readonly tenantId: string;
+  readonly kind: "push" | "pull";
+  readonly url: string;
+  readonly status: EndpointStatus;
+  readonly format: DeliveryFormat;
+  /** The endpoint's own headers, lower-case names. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** Keys that sign now: the current one first, then those of a rotation's overlap. */
+  readonly signingKeys: readonly CryptoKey[];
+  readonly timeoutSeconds: number;
+  /** Seconds between attempts; `[]` means one attempt only. */
+  readonly retryScheduleSeconds: readonly number[];
+  /** Since when nothing but failures came back, ms; null while healthy. */
+  readonly failingSinceMs: number | null;
+};

@@ -1,0 +1,39 @@
+/** Why an attempt failed without a response, or why its response counts as a failure. */
+export type AttemptError =
+  | "timed-out"
+  | "connection-failed"
+  | "address-refused"
+  | "redirect-refused"
+  | "status"
+  | "signing-failed";
+
+/** One request that was made (or refused by the address guard), as history shows it. */
+export type AttemptRecord = {
+  /** `att_…` */
+  readonly id: string;
+  readonly startedAtMs: number;
+  readonly durationMs: number;
+  readonly statusCode: number | null;
+  /** Machine-readable reason and a sentence; null after a success. */
+  readonly error: { readonly code: AttemptError; readonly detail: string } | null;
+  /** The first 4 KiB of the response body, as text. */
+  readonly responseBody: string;
+};
+
+/** What becomes of the delivery; decided where the endpoint is known, applied by the stream. */
+export type Verdict =
+  | { readonly status: "delivered" }
+  /** To be tried again; `counted` is false when no request was made (no room, D1 unreachable). */
+  | { readonly status: "open"; readonly nextAttemptAtMs: number; readonly counted: boolean }
+  /** Waits for the endpoint to be resumed or enabled. */
+  | { readonly status: "held"; readonly reason: "paused" | "disabled" }
+  | { readonly status: "dead"; readonly reason: string }
+  | { readonly status: "cancelled"; readonly reason: string };
+
+/** Which delivery of a stream: message × endpoint. */
+export type DeliveryRef = { readonly offset: number; readonly endpointId: string };
+
+export type DeliveryResult = DeliveryRef & {
+  readonly verdict: Verdict;
+  readonly attempt?: AttemptRecord;
+};

@@ -1,0 +1,62 @@
+import { OpenAPIHono } from "@hono/zod-openapi";
+import type { Config } from "../config.ts";
+import type { KeyRing } from "../crypto/keyring.ts";
+import { type FieldError, type Problem, ProblemError, problemResponse } from "./problem.ts";
+
+export type Scope = "publish" | "consume" | "manage" | "read" | "admin";
+
+/** Who is asking, and for which tenant. An operator has every scope in every tenant. */
+export type Principal = {
+  /** `tok_…`, or `operator` for the token of the environment. */
+  readonly tokenId: string;
+  readonly operator: boolean;
+  /** The tenant of the token, or the one an operator named in `Postern-Tenant` (absent: `default`). */
+  readonly tenantId: string;
+  readonly scopes: ReadonlySet<Scope>;
+};
+
+/** What middleware leaves for the routes. */
+export type AppVariables = {
+  requestId: string;
+  config: Config;
+  keyRing: KeyRing;
+  principal: Principal;
+};
+
+export type AppEnv = { Bindings: Cloudflare.Env; Variables: AppVariables };
+
+/** A router whose routes are validated by their own schemas; what breaks one is a 422 that names each field. */
+export function createRouter(): OpenAPIHono<AppEnv> {
+  return new OpenAPIHono<AppEnv>({
+    defaultHook: (result, c) => {
+      if (result.success) return undefined;
+      const errors = result.error.issues.map((issue): FieldError => ({
+        pointer: fieldPointer(result.target, issue.path),
+        detail: issue.message,
+      }));
+      return problemResponse(
+        { code: "invalid-request", detail: "Mend the listed fields and send the request again.", errors },
+        c.get("requestId"),
+      );
+    },
+  });
+}
+
+/** Ends a route's parsing with a problem. */
+export function fail(problem: Problem): never {
+  throw new ProblemError(problem);
+}
+
+function fieldPointer(target: string, path: readonly PropertyKey[]): string {
+  const segments = path.map((segment) => String(segment));
+  switch (target) {
+    case "query":
+      return `?${segments.join(".")}`;
+    case "header":
+      return `header:${segments.join(".")}`;
+    case "param":
+      return `path:${segments.join(".")}`;
+    default:
+      return segments.map((segment) => `/${segment.replaceAll("~", "~0").replaceAll("/", "~1")}`).join("");
+  }
+}

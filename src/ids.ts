@@ -1,0 +1,29 @@
+/** The prefixes of §3: an id says what it names. */
+export type IdPrefix = "ep" | "sub" | "msg" | "dlv" | "att" | "src" | "tok" | "ten" | "req" | "aud" | "sec";
+
+const CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz";
+const RANDOM_CHARACTERS = 16;
+const TIME_CHARACTERS = 10;
+
+/** Fills the given bytes with random values; `crypto.getRandomValues` in production. */
+export type FillRandom = (bytes: Uint8Array) => void;
+
+/**
+ * A new id: prefix, `_`, 10 characters of time (ms, Crockford base 32, so ids sort by creation) and 80 random
+ * bits, in the layout of a ULID.
+ */
+export function newId(prefix: IdPrefix, nowMs: number, fillRandom: FillRandom = fillRandomly): string {
+  let time = "";
+  for (let rest = nowMs, index = 0; index < TIME_CHARACTERS; index++, rest = Math.floor(rest / 32)) {
+    time = CROCKFORD.charAt(rest % 32) + time;
+  }
+  const bytes = new Uint8Array(RANDOM_CHARACTERS);
+  fillRandom(bytes);
+  let random = "";
+  for (const byte of bytes) random += CROCKFORD.charAt(byte & 31);
+  return `${prefix}_${time}${random}`;
+}
+
+function fillRandomly(bytes: Uint8Array): void {
+  crypto.getRandomValues(bytes);
+}

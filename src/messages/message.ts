@@ -1,0 +1,30 @@
+/** Message attributes: names in lower case, as HTTP header names compare. A value is any string. */
+export type Attributes = Readonly<Record<string, string>>;
+
+/**
+ * CloudEvents 1.0 context attributes kept beside the bytes, without `id`, `specversion` and `datacontenttype`,
+ * which the message has in fields of its own. An SNS notification fills `source` (TopicArn), `subject`, `time`.
+ */
+export type EventContext = Readonly<Record<string, string>>;
+
+/** What a publisher sent, parsed: not yet accepted. */
+export type NewMessage = {
+  /** Goes out as `webhook-id`: `^[A-Za-z0-9_-]{1,128}$`. */
+  readonly id: string;
+  /** Whether the publisher chose the id, so that it de-duplicates for 24 h. */
+  readonly deduplicate: boolean;
+  readonly contentType: string;
+  readonly attributes: Attributes;
+  readonly event?: EventContext;
+  /** W3C Trace Context of the publisher, or a new one. */
+  readonly traceparent: string;
+  readonly body: Uint8Array;
+};
+
+/** A message in its stream. `offset` counts from 0, `timeMs` is when the stream committed it. */
+export type StoredMessage = Omit<NewMessage, "deduplicate"> & {
+  readonly offset: number;
+  readonly timeMs: number;
+};
+
+export const MAX_BODY_BYTES = 1024 * 1024;

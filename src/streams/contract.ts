@@ -1,0 +1,56 @@
+import type { DeliveryRef, DeliveryResult } from "../delivery/outcome.ts";
+import type { NewMessage, StoredMessage } from "../messages/message.ts";
+
+/** A message with the endpoints it goes to, resolved by the publisher's request. */
+export type Append = { readonly message: NewMessage; readonly endpointIds: readonly string[] };
+
+/** What the publisher is told; `duplicate` when the id was seen in the last 24 h and nothing was added. */
+export type Appended = {
+  readonly id: string;
+  readonly offset: number;
+  readonly timeMs: number;
+  readonly matched: number;
+  readonly duplicate: boolean;
+};
+
+export type AppendResult =
+  | { readonly ok: true; readonly appended: readonly Appended[] }
+  | { readonly ok: false; readonly code: "overloaded"; readonly retryAfterSeconds: number };
+
+/** One delivery handed out for an attempt. `attemptNumber` counts from 1. */
+export type Claim = DeliveryRef & { readonly attemptNumber: number };
+
+/** A message with the deliveries of it that are to be attempted now. */
+export type Work = { readonly message: StoredMessage; readonly claims: readonly Claim[] };
+
+/** A committed group on its way to the deliverer. */
+export type DeliveryGroup = { readonly stream: string; readonly work: readonly Work[] };
+
+/** A message of the queue `deliveries`: a reference, never a payload. */
+export type DeliveryJob = { readonly v: 1; readonly stream: string; readonly refs: readonly DeliveryRef[] };
+
+export type Content =
+  | { readonly ok: true; readonly contentType: string; readonly body: Uint8Array }
+  | { readonly ok: false; readonly code: "not-found" | "expunged" };
+
+/**
+ * The RPC face of the `Stream` Durable Object. Every call names the stream (`tenant/kind/name`), for the object
+ * can not read its own name after a restart. Errors other than those listed are faults (retryable).
+ */
+export interface StreamApi {
+  /** Commits the messages as one; answers once they are on disk. */
+  append(stream: string, appends: readonly Append[]): Promise<AppendResult>;
+  /** The messages of those refs that are still open and not being attempted by someone else. */
+  claim(stream: string, refs: readonly DeliveryRef[]): Promise<readonly Work[]>;
+  /** Applies results, durably before it answers. A result of a delivery that is closed already is ignored. */
+  settle(stream: string, results: readonly DeliveryResult[]): Promise<void>;
+  /** Opens deliveries again (resend, replay of dead letters): counts those opened. */
+  reopen(stream: string, refs: readonly DeliveryRef[]): Promise<number>;
+  /** Lets the held deliveries of a resumed endpoint flow; a deleted one's are cancelled on their next attempt. */
+  release(stream: string, endpointId: string): Promise<number>;
+  content(stream: string, offset: number): Promise<Content>;
+  /** Removes the bytes of a message for good and cancels its open deliveries; false when there is no such message. */
+  expunge(stream: string, offset: number): Promise<boolean>;
+  /** Writes what history has not seen yet, now. */
+  flushHistory(stream: string): Promise<void>;
+}
