@@ -3,7 +3,8 @@
 CREATE TABLE tenants (
   id TEXT PRIMARY KEY,
   name TEXT NOT NULL,
-  created_at INTEGER NOT NULL
+  created_at INTEGER NOT NULL,
+  deleted_at INTEGER -- the row stays: its id must not name another tenant's streams
 ) STRICT, WITHOUT ROWID;
 
 INSERT INTO tenants (id, name, created_at) VALUES ('default', 'default', unixepoch() * 1000);
@@ -96,9 +97,9 @@ CREATE TABLE source_subscriptions (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE idempotency_keys (
-  tenant_id TEXT NOT NULL, -- '' for the operator
+  tenant_id TEXT NOT NULL,
   key_hash TEXT NOT NULL, -- SHA-256 of the Idempotency-Key, hex
-  request_hash TEXT NOT NULL, -- SHA-256 of method, path, query and body
+  request_hash TEXT NOT NULL, -- SHA-256 of method, path, query, body and the asker's scopes
   state TEXT NOT NULL CHECK (state IN ('running', 'done')),
   response TEXT, -- sealed JSON of status, headers and body: it may hold a new secret
   started_at INTEGER NOT NULL,
@@ -114,7 +115,7 @@ CREATE TABLE audit (
   actor TEXT NOT NULL, -- token id, or 'operator'
   action TEXT NOT NULL, -- endpoint.create, secret.rotate, ...
   target TEXT NOT NULL, -- id of what changed
-  change TEXT, -- JSON {before, after}, secrets masked
+  change TEXT NOT NULL, -- JSON {before, after}, secrets masked
   request_id TEXT NOT NULL,
   ip TEXT
 ) STRICT, WITHOUT ROWID;

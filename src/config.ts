@@ -3,7 +3,7 @@ import { z } from "zod";
 /** The environment of the Worker once parsed: what `wrangler.toml` binds, and the secrets. */
 export type Config = {
   readonly version: string;
-  /** SHA-256 of the operator's token, hex; null when none is set: then only tokens made earlier work. */
+  /** The operator's token; null when none is set: then only tokens made earlier work. */
   readonly adminToken: string | null;
   readonly allowHosts: ReadonlySet<string>;
   readonly allowHttp: boolean;
@@ -12,13 +12,6 @@ export type Config = {
   /** Where SNS is reached instead of `https://sns.<region>.<suffix>`; null in production. */
   readonly snsEndpoint: string | null;
   readonly historyRetentionDays: number;
-};
-
-/** The bindings, by the names `wrangler.toml` gives them. */
-export type Bindings = {
-  readonly DB: D1Database;
-  readonly STREAMS: DurableObjectNamespace;
-  readonly DELIVERIES: Queue;
 };
 
 export const VERSION = "0.1.0";

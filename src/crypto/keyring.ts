@@ -1,3 +1,5 @@
+import { fromBase64, toBase64Url } from "./base64.ts";
+
 /** A named AES-256 key as configured. */
 export type RingKey = { readonly id: string; readonly key: Uint8Array };
 
@@ -38,12 +40,13 @@ export function createKeyRing(keys: readonly RingKey[]): KeyRing {
       const bytes = new Uint8Array(NONCE_BYTES + ciphertext.byteLength);
       bytes.set(nonce);
       bytes.set(new Uint8Array(ciphertext), NONCE_BYTES);
-      return `${FORMAT}.${active.id}.${bytes.toBase64({ alphabet: "base64url", omitPadding: true })}`;
+      return `${FORMAT}.${active.id}.${toBase64Url(bytes)}`;
     },
     async open(sealed, context) {
       const [format, keyId, payload] = sealed.split(".");
       if (format !== FORMAT || keyId === undefined || payload === undefined) throw new Error("not a sealed value");
-      const bytes = Uint8Array.fromBase64(payload, { alphabet: "base64url" });
+      const bytes = fromBase64(payload);
+      if (bytes === null) throw new Error("not a sealed value");
       const key = await importKey(keyId);
       const nonce = bytes.subarray(0, NONCE_BYTES);
       const text = await crypto.subtle.decrypt(parameters(nonce, context), key, bytes.subarray(NONCE_BYTES));

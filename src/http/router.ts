@@ -5,7 +5,7 @@ import { type FieldError, type Problem, ProblemError, problemResponse } from "./
 
 export type Scope = "publish" | "consume" | "manage" | "read" | "admin";
 
-/** Who is asking, and for which tenant. An operator has every scope in every tenant. */
+/** Who is asking, and for which tenant. An operator may name any; their scopes hold in each. */
 export type Principal = {
   /** `tok_…`, or `operator` for the token of the environment. */
   readonly tokenId: string;
@@ -21,6 +21,8 @@ export type AppVariables = {
   config: Config;
   keyRing: KeyRing;
   principal: Principal;
+  /** SHA-256 of the tenant's `Idempotency-Key`, hex, while a request with one runs for the first time. */
+  idempotencyKeyHash: string | undefined;
 };
 
 export type AppEnv = { Bindings: Cloudflare.Env; Variables: AppVariables };

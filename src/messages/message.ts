@@ -2,8 +2,9 @@
 export type Attributes = Readonly<Record<string, string>>;
 
 /**
- * CloudEvents 1.0 context attributes kept beside the bytes, without `id`, `specversion` and `datacontenttype`,
- * which the message has in fields of its own. An SNS notification fills `source` (TopicArn), `subject`, `time`.
+ * CloudEvents 1.0 context attributes kept beside the bytes, without `specversion` and `datacontenttype`, which the
+ * message has in fields of its own, and without `id` unless it can not be a `webhook-id` and the message's id was
+ * derived from it. An SNS notification fills `source` (TopicArn), `subject`, `time`.
  */
 export type EventContext = Readonly<Record<string, string>>;
 

@@ -38,6 +38,8 @@ export type Content =
  * can not read its own name after a restart. Errors other than those listed are faults (retryable).
  */
 export interface StreamApi {
+  /** Answers when an object can be reached and started at all. */
+  ping(): "pong" | Promise<"pong">;
   /** Commits the messages as one; answers once they are on disk. */
   append(stream: string, appends: readonly Append[]): Promise<AppendResult>;
   /** The messages of those refs that are still open and not being attempted by someone else. */

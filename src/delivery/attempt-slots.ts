@@ -1,0 +1,62 @@
+/** Attempts that may still get a quick answer, per isolate; measured: more opens sockets without gaining speed. */
+const MAX_QUICK_ATTEMPTS = 64;
+/** All attempts, slow ones included: bounds sockets and memory. */
+const MAX_ATTEMPTS = 1024;
+/** Slow attempts of one endpoint; beyond it, that endpoint waits and leaves the room to the others (I6). */
+const MAX_SLOW_PER_ENDPOINT = 16;
+/** An attempt without an answer after this long counts as slow. */
+const SLOW_AFTER_MS = 300;
+/** No attempt lasts this long: its request was killed and could not give the slot back. */
+const ABANDONED_AFTER_MS = 60_000;
+
+export type SlotRefusal = "no-room" | "endpoint-busy";
+
+/** A permit for one attempt; `release` is called once it is over. */
+export type Slot = { release(): void };
+
+type Holder = { readonly endpointId: string; readonly sinceMs: number };
+
+/**
+ * The bound on attempts in flight in one isolate. It is only ever tried, never waited on: a stateless request that
+ * waits for another one's promise is taken for hung. An attempt that turns slow gives its place among the quick
+ * ones back, so that endpoints that hang can not use up the room of those that answer.
+ */
+export class AttemptSlots {
+  /** Both in the order of acquisition, so that the oldest come first. */
+  readonly #quick = new Set<Holder>();
+  readonly #slow = new Set<Holder>();
+  readonly #slowPerEndpoint = new Map<string, number>();
+
+  tryAcquire(endpointId: string, nowMs: number): Slot | SlotRefusal {
+    this.#age(nowMs);
+    if ((this.#slowPerEndpoint.get(endpointId) ?? 0) >= MAX_SLOW_PER_ENDPOINT) return "endpoint-busy";
+    if (this.#quick.size >= MAX_QUICK_ATTEMPTS || this.#quick.size + this.#slow.size >= MAX_ATTEMPTS) return "no-room";
+    const holder: Holder = { endpointId, sinceMs: nowMs };
+    this.#quick.add(holder);
+    return {
+      release: () => {
+        if (!this.#quick.delete(holder)) this.#releaseSlow(holder);
+      },
+    };
+  }
+
+  #age(nowMs: number): void {
+    for (const holder of this.#quick) {
+      if (nowMs - holder.sinceMs < SLOW_AFTER_MS) break;
+      this.#quick.delete(holder);
+      this.#slow.add(holder);
+      this.#slowPerEndpoint.set(holder.endpointId, (this.#slowPerEndpoint.get(holder.endpointId) ?? 0) + 1);
+    }
+    for (const holder of this.#slow) {
+      if (nowMs - holder.sinceMs < ABANDONED_AFTER_MS) break;
+      this.#releaseSlow(holder);
+    }
+  }
+
+  #releaseSlow(holder: Holder): void {
+    if (!this.#slow.delete(holder)) return;
+    const left = (this.#slowPerEndpoint.get(holder.endpointId) ?? 1) - 1;
+    if (left === 0) this.#slowPerEndpoint.delete(holder.endpointId);
+    else this.#slowPerEndpoint.set(holder.endpointId, left);
+  }
+}

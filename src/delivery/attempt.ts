@@ -1,0 +1,130 @@
+import { newId, type FillRandom } from "../ids.ts";
+import type { StoredMessage } from "../messages/message.ts";
+import { checkPushUrl } from "./address-guard.ts";
+import type { DeliveryEndpoint } from "./endpoint.ts";
+import type { AttemptError, AttemptRecord } from "./outcome.ts";
+import { readBounded } from "./response-body.ts";
+import { parseRetryAfter } from "./retry-policy.ts";
+import { webhookRequest } from "./webhook-request.ts";
+
+/** The outside world as an attempt sees it. */
+export type AttemptWorld = {
+  readonly fetch: typeof fetch;
+  readonly now: () => number;
+  /** In [0, 1). */
+  readonly random: () => number;
+  readonly fillRandom: FillRandom;
+  readonly userAgent: string;
+  readonly allowHosts: ReadonlySet<string>;
+  readonly allowHttp: boolean;
+};
+
+/** What came of one request, before the retry policy has its say. */
+export type AttemptReport = {
+  readonly record: AttemptRecord;
+  readonly succeeded: boolean;
+  /** The endpoint answered 410: it wants nothing more. */
+  readonly gone: boolean;
+  /** Asked for by a 429 or 503. */
+  readonly retryAfterMs: number | null;
+};
+
+const RETRY_AFTER_STATUSES: ReadonlySet<number> = new Set([429, 503]);
+const MAX_DETAIL_LENGTH = 200;
+
+/**
+ * Makes one attempt: checks the address again, signs, sends, and bounds the answer in time and size. Success is a
+ * 2xx head within the endpoint's timeout; a redirect is a failure and is never followed. Never throws.
+ */
+export async function attemptDelivery(
+  endpoint: DeliveryEndpoint,
+  message: StoredMessage,
+  topic: string,
+  attemptNumber: number,
+  world: AttemptWorld,
+): Promise<AttemptReport> {
+  const startedAtMs = world.now();
+  const report = (
+    statusCode: number | null,
+    error: AttemptRecord["error"],
+    responseBody: string,
+    rest: Pick<AttemptReport, "gone" | "retryAfterMs"> = { gone: false, retryAfterMs: null },
+  ): AttemptReport => ({
+    record: {
+      id: newId("att", startedAtMs, world.fillRandom),
+      startedAtMs,
+      durationMs: world.now() - startedAtMs,
+      statusCode,
+      error,
+      responseBody,
+    },
+    succeeded: error === null,
+    ...rest,
+  });
+
+  const address = checkPushUrl(endpoint.url, world);
+  if (!address.ok) return report(null, { code: "address-refused", detail: address.detail }, "");
+
+  const answer = await send(endpoint, message, topic, attemptNumber, world, startedAtMs);
+  if (!answer.ok) return report(null, answer.error, "");
+
+  const { response } = answer;
+  const responseBody = await readBounded(response.body);
+  return report(response.status, statusError(response.status), responseBody, {
+    gone: response.status === 410,
+    retryAfterMs: RETRY_AFTER_STATUSES.has(response.status)
+      ? parseRetryAfter(response.headers.get("retry-after"), world.now())
+      : null,
+  });
+}
+
+type Answer =
+  | { readonly ok: true; readonly response: Response }
+  | { readonly ok: false; readonly error: { code: AttemptError; detail: string } };
+
+async function send(
+  endpoint: DeliveryEndpoint,
+  message: StoredMessage,
+  topic: string,
+  attemptNumber: number,
+  world: AttemptWorld,
+  nowMs: number,
+): Promise<Answer> {
+  const { userAgent, fillRandom } = world;
+  const built = await webhookRequest(endpoint, message, { topic, attemptNumber, nowMs, userAgent, fillRandom }).catch(
+    () => null,
+  );
+  if (built === null) return fault("signing-failed", "The request could not be built or signed.");
+  // AbortSignal.timeout() would keep its timer until it fires, answered or not.
+  const abort = new AbortController();
+  const timer = setTimeout(() => abort.abort(), endpoint.timeoutSeconds * 1000);
+  try {
+    const response = await world.fetch(endpoint.url, {
+      method: "POST",
+      headers: built.headers,
+      body: built.body,
+      redirect: "manual",
+      signal: abort.signal,
+    });
+    return { ok: true, response };
+  } catch (error) {
+    if (abort.signal.aborted) {
+      return fault("timed-out", `No response head within ${endpoint.timeoutSeconds} s.`);
+    }
+    return fault("connection-failed", error instanceof Error ? error.message : "The connection failed.");
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function fault(code: AttemptError, detail: string): Answer {
+  return { ok: false, error: { code, detail: detail.slice(0, MAX_DETAIL_LENGTH) } };
+}
+
+function statusError(status: number): AttemptRecord["error"] {
+  if (status >= 200 && status < 300) return null;
+  if (status >= 300 && status < 400) {
+    return { code: "redirect-refused", detail: `The endpoint answered ${status}; redirects are not followed.` };
+  }
+  return { code: "status", detail: `The endpoint answered ${status}.` };
+}

@@ -1,0 +1,21 @@
+import { toBase64 } from "../crypto/base64.ts";
+
+/**
+ * The value of `webhook-signature`: `v1,<base64 HMAC-SHA256>` for each key, separated by spaces, over the raw bytes
+ * `id.timestamp.body` (Standard Webhooks 1.0). During a rotation old and new key both sign.
+ */
+export async function webhookSignature(
+  messageId: string,
+  timestampSeconds: number,
+  body: Uint8Array,
+  keys: readonly CryptoKey[],
+): Promise<string> {
+  const prefix = new TextEncoder().encode(`${messageId}.${timestampSeconds}.`);
+  const signed = new Uint8Array(prefix.length + body.length);
+  signed.set(prefix);
+  signed.set(body, prefix.length);
+  const signatures = await Promise.all(
+    keys.map(async (key) => `v1,${toBase64(new Uint8Array(await crypto.subtle.sign("HMAC", key, signed)))}`),
+  );
+  return signatures.join(" ");
+}

@@ -1,0 +1,141 @@
+import { z } from "@hono/zod-openapi";
+import { deliveryId, streamKey } from "../delivery/delivery-id.ts";
+import { isTarget, parseQueueMethod } from "../messages/topic.ts";
+import { type AttemptEntry, type DeliveryEntry, listAttemptsOf, type MessageEntry } from "../storage/history-read.ts";
+import { type CursorScope, type Position, toPage } from "./pagination.ts";
+import { Time, TimeInput, toTime } from "./schemas.ts";
+
+/** A page of deliveries ends early rather than hold more attempts, for each has up to 4 KiB of response. */
+const MAX_ATTEMPTS_PER_PAGE = 2_000;
+
+export const TopicFilter = z
+  .string()
+  .refine((topic) => isTarget(topic) || parseQueueMethod(topic) !== null, {
+    error: "Must be one topic, such as orders.completed, or one queue/method; patterns are not supported here.",
+  })
+  .openapi({ type: "string", description: "Only of this topic", example: "orders.completed" });
+
+export const EndpointIdInput = z.string().min(1).max(128).openapi({ example: "ep_01jd2r8w3mabcdefghjkmnpqrs" });
+
+export const Since = TimeInput.openapi({ description: "From this time on (RFC 3339)" });
+export const Until = TimeInput.openapi({ description: "Before this time (RFC 3339)" });
+
+/** For `refine` of whatever has `since` and `until`, with {@link NOT_BEFORE_SINCE}. */
+export function isOrdered(period: { readonly since?: number | undefined; readonly until?: number | undefined }): boolean {
+  return period.since === undefined || period.until === undefined || period.since <= period.until;
+}
+export const NOT_BEFORE_SINCE = { path: ["until"], error: "Must not be before `since`." };
+
+export const Message = z
+  .object({
+    id: z.string(),
+    topic: z.string(),
+    offset: z.number().int().openapi({ description: "Its place in the topic's stream" }),
+    time: Time,
+    contentType: z.string(),
+    size: z.number().int().openapi({ description: "Bytes" }),
+    attributes: z.record(z.string(), z.string()),
+    event: z.record(z.string(), z.string()).nullable().openapi({ description: "CloudEvents context attributes" }),
+    matched: z.number().int().openapi({ description: "How many endpoints it was for" }),
+    expungedAt: Time.nullable().openapi({ description: "Since when its content is gone" }),
+  })
+  .openapi("Message");
+
+const attemptFields = {
+  id: z.string(),
+  time: Time,
+  statusCode: z.number().int().nullable(),
+  durationMs: z.number().int(),
+  error: z.string().nullable().openapi({
+    description: "`code: what happened`; null after a success",
+    example: "timed-out: no response within 15 s",
+  }),
+  responseBody: z.string().openapi({ description: "The first 4 KiB" }),
+};
+
+export const Attempt = z
+  .object({ ...attemptFields, deliveryId: z.string(), messageId: z.string(), endpointId: z.string(), topic: z.string() })
+  .openapi("Attempt");
+
+export const Delivery = z
+  .object({
+    id: z.string(),
+    messageId: z.string(),
+    messageTime: Time,
+    topic: z.string(),
+    endpointId: z.string(),
+    status: z.enum(["open", "delivered", "dead", "cancelled"]),
+    reason: z.string().nullable().openapi({ description: "Why it is held, dead or cancelled" }),
+    nextAttemptAt: Time.nullable(),
+    updatedAt: Time,
+    attempts: z.array(z.object(attemptFields)).openapi({ description: "Oldest first" }),
+  })
+  .openapi("Delivery");
+
+export function presentMessage(message: MessageEntry): z.infer<typeof Message> {
+  const { stream: _, timeMs, expungedAtMs, ...rest } = message;
+  return { ...rest, time: toTime(timeMs), expungedAt: expungedAtMs === null ? null : toTime(expungedAtMs) };
+}
+
+/** The JSON of attempts that may be of several streams. */
+export async function presentAttempts(attempts: readonly AttemptEntry[]): Promise<z.infer<typeof Attempt>[]> {
+  const idOf = await deliveryIds(attempts);
+  return attempts.map((attempt) => ({
+    ...presentAttempt(attempt),
+    deliveryId: idOf(attempt),
+    messageId: attempt.messageId,
+    endpointId: attempt.endpointId,
+    topic: attempt.topic,
+  }));
+}
+
+/** A page of `limit + 1` rows asked of storage, with the attempts of those that are shown. */
+export async function deliveryPage(
+  db: D1Database,
+  scope: CursorScope & { readonly tenantId: string },
+  rows: readonly DeliveryEntry[],
+  limit: number,
+  position: (row: DeliveryEntry) => Position,
+): Promise<{ data: z.infer<typeof Delivery>[]; next: string | null }> {
+  const shown = rows.slice(0, Math.min(limit, countThatFit(rows)));
+  const idOf = await deliveryIds(shown);
+  const attempts = Map.groupBy(await listAttemptsOf(db, scope.tenantId, shown), idOf);
+  return toPage(scope, rows, shown.length, position, (row) => ({
+    id: idOf(row),
+    messageId: row.messageId,
+    messageTime: toTime(row.messageTimeMs),
+    topic: row.topic,
+    endpointId: row.endpointId,
+    status: row.status,
+    reason: row.reason,
+    nextAttemptAt: row.nextAttemptAtMs === null ? null : toTime(row.nextAttemptAtMs),
+    updatedAt: toTime(row.updatedAtMs),
+    attempts: (attempts.get(idOf(row)) ?? []).map(presentAttempt),
+  }));
+}
+
+function presentAttempt(attempt: AttemptEntry) {
+  return {
+    id: attempt.id,
+    time: toTime(attempt.timeMs),
+    statusCode: attempt.statusCode,
+    durationMs: attempt.durationMs,
+    error: attempt.error,
+    responseBody: attempt.responseBody,
+  };
+}
+
+/** At least one, so that a page always gets on. */
+function countThatFit(rows: readonly DeliveryEntry[]): number {
+  let attempts = 0;
+  const end = rows.findIndex((row) => (attempts += row.attemptTimesMs.length) > MAX_ATTEMPTS_PER_PAGE);
+  return end < 0 ? rows.length : Math.max(end, 1);
+}
+
+type Ref = { readonly stream: string; readonly offset: number; readonly endpointId: string };
+
+async function deliveryIds(refs: readonly Ref[]): Promise<(ref: Ref) => string> {
+  const streams = [...new Set(refs.map((ref) => ref.stream))];
+  const keys = new Map(await Promise.all(streams.map(async (stream) => [stream, await streamKey(stream)] as const)));
+  return (ref) => deliveryId(keys.get(ref.stream) ?? "", ref.offset, ref.endpointId);
+}

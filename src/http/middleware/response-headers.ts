@@ -1,0 +1,32 @@
+import { createMiddleware } from "hono/factory";
+import { newId } from "../../ids.ts";
+import type { AppEnv } from "../router.ts";
+
+/** What we take over from a caller: nothing that could break a log line or a header. */
+const SANE_ID = /^[A-Za-z0-9_.:-]{8,128}$/;
+const NOTHING_TO_LOAD = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+const TWO_YEARS_SECONDS = 63_072_000;
+
+/**
+ * Every request has an id: the caller's `x-request-id` where it is sane, else a new one; the response carries it,
+ * and the headers that keep a browser from doing anything with it but show it.
+ */
+export const responseHeaders = createMiddleware<AppEnv>(async (c, next) => {
+  const given = c.req.header("x-request-id");
+  const requestId = given !== undefined && SANE_ID.test(given) ? given : newId("req", Date.now());
+  c.set("requestId", requestId);
+  await next();
+  // a copy, for the headers of a response that was fetched can not be changed
+  const response = new Response(c.res.body, c.res);
+  const { headers } = response;
+  headers.set("x-request-id", requestId);
+  headers.set("x-content-type-options", "nosniff");
+  headers.set("referrer-policy", "no-referrer");
+  if (!headers.has("content-security-policy")) headers.set("content-security-policy", NOTHING_TO_LOAD);
+  if (!headers.has("cache-control")) headers.set("cache-control", "no-store");
+  if (c.req.url.startsWith("https:")) {
+    headers.set("strict-transport-security", `max-age=${TWO_YEARS_SECONDS}; includeSubDomains`);
+  }
+  c.res = undefined; // else Hono merges the headers of the old one into the new
+  c.res = response;
+});

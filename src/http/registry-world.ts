@@ -1,0 +1,54 @@
+import type { Context } from "hono";
+import type { Outcome, Refusal } from "../registry/refusal.ts";
+import type { RegistryWorld } from "../registry/world.ts";
+import { auditStatement } from "../storage/audit.ts";
+import { auditEntry } from "./audit-trail.ts";
+import type { Problem } from "./problem.ts";
+import { type AppEnv, fail } from "./router.ts";
+
+/** The registry as this request may change it: its tenant, its actor, its time. */
+export function registryWorld(c: Context<AppEnv>): RegistryWorld {
+  const { DB: db } = c.env;
+  return {
+    db,
+    keyRing: c.get("keyRing"),
+    guard: c.get("config"),
+    tenantId: c.get("principal").tenantId,
+    nowMs: Date.now(),
+    audit: (change) => auditStatement(db, auditEntry(c, change)),
+  };
+}
+
+/** The value of an accepted outcome; a refused one ends the request with its problem. */
+export function valueOf<Value>(outcome: Outcome<Value>): Value {
+  return outcome.ok ? outcome.value : fail(problemOf(outcome.refusal));
+}
+
+function problemOf(refusal: Refusal): Problem {
+  switch (refusal.code) {
+    case "malformed-target":
+      return {
+        code: "malformed-target",
+        detail: "Mend the listed names and send the request again.",
+        errors: refusal.faults,
+      };
+    case "invalid":
+      return {
+        code: "invalid-request",
+        detail: "Mend the listed fields and send the request again.",
+        errors: refusal.faults,
+      };
+    case "node-taken":
+      return {
+        code: "conflict",
+        detail: "Another endpoint of this tenant has that node name: choose another, or take it from that one first.",
+        errors: [{ pointer: "/node", detail: "is taken" }],
+      };
+    case "pull-endpoint":
+      return { code: "conflict", detail: "A pull endpoint has no URL to send to: only push endpoints can be tested." };
+    case "no-such-endpoint":
+      return { code: "not-found", detail: "There is no endpoint with this id." };
+    case "no-such-subscription":
+      return { code: "not-found", detail: "There is no subscription with this id." };
+  }
+}

@@ -1,0 +1,235 @@
+import { createRoute, z } from "@hono/zod-openapi";
+import type { Context } from "hono";
+import { reopenDeliveries } from "../../delivery/reopen.ts";
+import { auditStatement } from "../../storage/audit.ts";
+import {
+  endpointExists,
+  findMessage,
+  listDeliveries,
+  listLivingRecipients,
+  listMessages,
+  markExpunged,
+  type MessageEntry,
+} from "../../storage/history-read.ts";
+import type { Content } from "../../streams/contract.ts";
+import { streamStub } from "../../streams/stub.ts";
+import { auditEntry } from "../audit-trail.ts";
+import {
+  Delivery, deliveryPage, EndpointIdInput, isOrdered, Message, NOT_BEFORE_SINCE, presentMessage, Since, TopicFilter, Until,
+} from "../history-json.ts";
+import { requireScope } from "../middleware/require-scope.ts";
+import { decodeCursor, toPage } from "../pagination.ts";
+import { type AppEnv, createRouter, fail } from "../router.ts";
+import { IdParam, jsonBody, jsonResponse, Page, pageOf, problemResponses } from "../schemas.ts";
+
+/** History is about a second behind: a message that is not there yet is looked for again after these waits. */
+const HISTORY_WAITS_MS = [100, 200, 300, 400, 500];
+const RECIPIENTS_PER_QUERY = 1_000;
+const SANDBOX = "default-src 'none'; sandbox";
+
+const MessagePosition = z.tuple([z.number(), z.string(), z.number()]);
+const EndpointPosition = z.tuple([z.string()]);
+
+const WhichTopic = z.object({
+  topic: TopicFilter.optional().openapi({
+    description: "Several topics may have a message with an id that a publisher chose: the newest one counts, or that of this topic",
+  }),
+});
+const BEHIND =
+  "History is about a second behind what was accepted: a message that is not there is looked for again for 1.5 s " +
+  "before the answer is 404.";
+
+const listRoute = createRoute({
+  method: "get",
+  path: "/v1/messages",
+  tags: ["Messages"],
+  summary: "List messages",
+  description: "Newest first; history is about a second behind.",
+  middleware: [requireScope("read")] as const,
+  request: {
+    query: Page.extend({ topic: TopicFilter.optional(), since: Since.optional(), until: Until.optional() }).refine(
+      isOrdered,
+      NOT_BEFORE_SINCE,
+    ),
+  },
+  responses: { 200: jsonResponse(pageOf(Message), "Messages"), ...problemResponses("invalid-cursor") },
+});
+
+const getRoute = createRoute({
+  method: "get",
+  path: "/v1/messages/{id}",
+  tags: ["Messages"],
+  summary: "Read what is known of a message",
+  description: BEHIND,
+  middleware: [requireScope("read")] as const,
+  request: { params: IdParam, query: WhichTopic },
+  responses: { 200: jsonResponse(Message, "The message, without its bytes"), ...problemResponses("not-found") },
+});
+
+const contentRoute = createRoute({
+  method: "get",
+  path: "/v1/messages/{id}/content",
+  tags: ["Messages"],
+  summary: "Read the bytes of a message",
+  description: `The published bytes with their content type, as a download that no browser runs. ${BEHIND}`,
+  middleware: [requireScope("read")] as const,
+  request: { params: IdParam, query: WhichTopic },
+  responses: {
+    200: { description: "The bytes", content: { "*/*": { schema: z.string().openapi({ format: "binary" }) } } },
+    ...problemResponses("not-found", "gone"),
+  },
+});
+
+const expungeRoute = createRoute({
+  method: "delete",
+  path: "/v1/messages/{id}/content",
+  tags: ["Messages"],
+  summary: "Expunge the bytes of a message",
+  description: "Removes the bytes for good and cancels what is still to be delivered of them; the metadata stay.",
+  middleware: [requireScope("manage")] as const,
+  request: { params: IdParam, query: WhichTopic },
+  responses: { 204: { description: "The bytes are gone" }, ...problemResponses("not-found") },
+});
+
+const deliveriesRoute = createRoute({
+  method: "get",
+  path: "/v1/messages/{id}/deliveries",
+  tags: ["Messages"],
+  summary: "List the deliveries of a message with their attempts",
+  description: `A page may hold fewer than \`limit\`; go on while \`next\` is not null. ${BEHIND}`,
+  middleware: [requireScope("read")] as const,
+  request: { params: IdParam, query: Page.extend(WhichTopic.shape) },
+  responses: { 200: jsonResponse(pageOf(Delivery), "Deliveries"), ...problemResponses("invalid-cursor", "not-found") },
+});
+
+const resendRoute = createRoute({
+  method: "post",
+  path: "/v1/messages/{id}/resend",
+  tags: ["Messages"],
+  summary: "Deliver a message again",
+  description:
+    "To one endpoint of the tenant, also one that it was not for at the time; or to all that it was for and that " +
+    "still exist. The subscriber sees the same `webhook-id`. A delivery that is still open is not counted.",
+  middleware: [requireScope("manage")] as const,
+  request: {
+    params: IdParam,
+    query: WhichTopic,
+    body: jsonBody(z.strictObject({ endpointId: EndpointIdInput.optional() })),
+  },
+  responses: {
+    202: jsonResponse(z.object({ count: z.number().int() }), "How many deliveries were opened"),
+    ...problemResponses("not-found", "gone", "invalid-request"),
+  },
+});
+
+export const messages = createRouter();
+
+messages.openapi(listRoute, async (c) => {
+  const { limit, cursor, topic, since, until } = c.req.valid("query");
+  const { tenantId } = c.get("principal");
+  const scope = { config: c.get("config"), tenantId, list: "messages" };
+  const position = await decodeCursor(scope, cursor);
+  const filter = { topic, sinceMs: since, untilMs: until };
+  const after = position === undefined ? undefined : MessagePosition.parse(position);
+  const rows = await listMessages(c.env.DB, tenantId, filter, { after, limit: limit + 1 });
+  return c.json(await toPage(scope, rows, limit, (row) => [row.timeMs, row.stream, row.offset], presentMessage), 200);
+});
+
+messages.openapi(getRoute, async (c) => {
+  const message = await requireMessage(c, c.req.valid("param").id, c.req.valid("query").topic);
+  return c.json(presentMessage(message), 200);
+});
+
+messages.openapi(contentRoute, async (c) => {
+  const message = await requireMessage(c, c.req.valid("param").id, c.req.valid("query").topic);
+  const content = await streamStub(c.env.STREAMS, message.stream).content(message.stream, message.offset);
+  if (!content.ok) return gone(content.code);
+  return c.body(new Uint8Array(content.body), 200, {
+    "content-type": content.contentType,
+    // a message is whatever its publisher made it: nothing of it may run under our origin
+    "content-security-policy": SANDBOX,
+    "x-content-type-options": "nosniff",
+    "content-disposition": "attachment",
+  });
+});
+
+messages.openapi(expungeRoute, async (c) => {
+  const message = await requireMessage(c, c.req.valid("param").id, c.req.valid("query").topic);
+  const stream = streamStub(c.env.STREAMS, message.stream);
+  // what the stream no longer has is gone as well: false is no failure here
+  await stream.expunge(message.stream, message.offset);
+  const change = { action: "message.expunge", target: message.id, after: { topic: message.topic, offset: message.offset } };
+  await c.env.DB.batch([
+    markExpunged(c.env.DB, c.get("principal").tenantId, message, Date.now()),
+    auditStatement(c.env.DB, auditEntry(c, change)),
+  ]);
+  await stream.flushHistory(message.stream);
+  return c.body(null, 204);
+});
+
+messages.openapi(deliveriesRoute, async (c) => {
+  const { limit, cursor, topic } = c.req.valid("query");
+  const { tenantId } = c.get("principal");
+  const message = await requireMessage(c, c.req.valid("param").id, topic);
+  const scope = { config: c.get("config"), tenantId, list: `deliveries:${message.stream}:${message.offset}` };
+  const position = await decodeCursor(scope, cursor);
+  const afterEndpointId = position === undefined ? undefined : EndpointPosition.parse(position)[0];
+  const rows = await listDeliveries(c.env.DB, tenantId, message, { afterEndpointId, limit: limit + 1 });
+  return c.json(await deliveryPage(c.env.DB, scope, rows, limit, (row) => [row.endpointId]), 200);
+});
+
+messages.openapi(resendRoute, async (c) => {
+  const { endpointId } = c.req.valid("json");
+  const { tenantId } = c.get("principal");
+  const message = await requireMessage(c, c.req.valid("param").id, c.req.valid("query").topic);
+  if (message.expungedAtMs !== null) return gone("expunged");
+  if (endpointId !== undefined && !(await endpointExists(c.env.DB, tenantId, endpointId))) {
+    return fail({ code: "not-found", detail: "There is no endpoint with this `endpointId`." });
+  }
+  const count = await resend(c, message, endpointId);
+  if (count > 0) return c.json({ count }, 202);
+  // nothing to do is fine, but a message without bytes can never be sent: say which it is
+  const content = await streamStub(c.env.STREAMS, message.stream).content(message.stream, message.offset);
+  return content.ok ? c.json({ count }, 202) : gone(content.code);
+});
+
+async function resend(c: Context<AppEnv>, message: MessageEntry, endpointId: string | undefined): Promise<number> {
+  const open = (endpointIds: readonly string[]) =>
+    reopenDeliveries(
+      (stream) => streamStub(c.env.STREAMS, stream),
+      endpointIds.map((id) => ({ stream: message.stream, offset: message.offset, endpointId: id })),
+    );
+  if (endpointId !== undefined) return open([endpointId]);
+  let count = 0;
+  for (let afterId = ""; ; ) {
+    const page = { afterId, limit: RECIPIENTS_PER_QUERY };
+    const endpointIds = await listLivingRecipients(c.env.DB, c.get("principal").tenantId, message, page);
+    count += await open(endpointIds);
+    const last = endpointIds.at(-1);
+    if (last === undefined || endpointIds.length < RECIPIENTS_PER_QUERY) return count;
+    afterId = last;
+  }
+}
+
+/** The tenant's newest message of that id; looks again while history may be behind, then ends with 404. */
+async function requireMessage(c: Context<AppEnv>, id: string, topic: string | undefined): Promise<MessageEntry> {
+  const { tenantId } = c.get("principal");
+  const find = () => findMessage(c.env.DB, tenantId, id, topic);
+  const first = await find();
+  if (first !== null) return first;
+  for (const waitMs of HISTORY_WAITS_MS) {
+    await new Promise((resolve) => setTimeout(resolve, waitMs));
+    const message = await find();
+    if (message !== null) return message;
+  }
+  return fail({ code: "not-found", detail: "There is no message with this id: it may be older than what history keeps." });
+}
+
+function gone(code: Extract<Content, { ok: false }>["code"]): never {
+  switch (code) {
+    case "expunged":
+      return fail({ code: "gone", detail: "The content of this message was expunged; its metadata are still here." });
+    case "not-found":
+      return fail({ code: "gone", detail: "The content of this message is older than what its stream keeps." });
+  }
+}

@@ -1,0 +1,134 @@
+import { createRoute, z } from "@hono/zod-openapi";
+import type { Context } from "hono";
+import { untilCachesExpired } from "../../delivery/freshness.ts";
+import { newId } from "../../ids.ts";
+import { auditStatement } from "../../storage/audit.ts";
+import {
+  DEFAULT_TENANT, endTenantStatements, getTenant, insertTenantStatement, isTenantIdTaken, listTenants,
+  purgeTenantHistory, type Tenant,
+} from "../../storage/tenants.ts";
+import { auditEntry } from "../audit-trail.ts";
+import { requireOperator } from "../middleware/require-scope.ts";
+import { decodeIdCursor, toPage } from "../pagination.ts";
+import { type AppEnv, createRouter, fail } from "../router.ts";
+import { IdParam, jsonBody, jsonResponse, Page, pageOf, problemResponses, Time, toTime } from "../schemas.ts";
+
+const TenantBody = z
+  .object({ id: z.string().openapi({ example: "acme" }), name: z.string(), createdAt: Time })
+  .openapi("Tenant");
+
+const NewTenant = z
+  .strictObject({
+    id: z
+      .string()
+      .regex(/^[a-z0-9][a-z0-9_-]{0,62}$/, { error: "Must be 1 to 63 of a-z, 0-9, `_`, `-`, and begin with a letter or digit." })
+      .optional()
+      .openapi({ description: "Made up when absent; never used twice, not even after a deletion", example: "acme" }),
+    name: z.string().trim().min(1).max(128).optional().openapi({ description: "The id when absent" }),
+  })
+  .openapi("NewTenant");
+
+const tags = ["Tenants"];
+const middleware = requireOperator("admin");
+
+const create = createRoute({
+  method: "post",
+  path: "/v1/tenants",
+  tags,
+  summary: "Create a tenant",
+  middleware,
+  request: { body: jsonBody(NewTenant) },
+  responses: { 201: jsonResponse(TenantBody, "The tenant"), ...problemResponses("conflict") },
+});
+
+const list = createRoute({
+  method: "get",
+  path: "/v1/tenants",
+  tags,
+  summary: "List tenants",
+  middleware,
+  request: { query: Page },
+  responses: { 200: jsonResponse(pageOf(TenantBody), "A page of tenants"), ...problemResponses("invalid-cursor") },
+});
+
+const get = createRoute({
+  method: "get",
+  path: "/v1/tenants/{id}",
+  tags,
+  summary: "Show a tenant",
+  middleware,
+  request: { params: IdParam },
+  responses: { 200: jsonResponse(TenantBody, "The tenant"), ...problemResponses("not-found") },
+});
+
+const remove = createRoute({
+  method: "delete",
+  path: "/v1/tenants/{id}",
+  tags,
+  summary: "Delete a tenant",
+  description:
+    "With its tokens, endpoints, subscriptions, sources and history. Answers once no request of the tenant is accepted any more and nothing is delivered to its endpoints. `default` can not be deleted.",
+  middleware,
+  request: { params: IdParam },
+  responses: { 204: { description: "Deleted" }, ...problemResponses("not-found", "conflict") },
+});
+
+export const tenants = createRouter();
+
+tenants.openapi(create, async (c) => {
+  const { id: wanted, name } = c.req.valid("json");
+  const nowMs = Date.now();
+  const id = wanted ?? newId("ten", nowMs);
+  if (await isTenantIdTaken(c.env.DB, id)) {
+    fail({ code: "conflict", detail: "The id is taken, or belonged to a tenant that was deleted: choose another." });
+  }
+  const tenant = { id, name: name ?? id, createdAtMs: nowMs };
+  const change = { action: "tenant.create", target: id, after: present(tenant), operatorPlane: true };
+  await c.env.DB.batch([
+    insertTenantStatement(c.env.DB, tenant),
+    auditStatement(c.env.DB, auditEntry(c, change)),
+  ]);
+  return c.json(present(tenant), 201, { location: `/v1/tenants/${id}` });
+});
+
+tenants.openapi(list, async (c) => {
+  const { limit, cursor } = c.req.valid("query");
+  const scope = { config: c.get("config"), tenantId: null, list: "tenants" };
+  const afterId = await decodeIdCursor(scope, cursor);
+  const rows = await listTenants(c.env.DB, { limit: limit + 1, afterId });
+  return c.json(await toPage(scope, rows, limit, (tenant) => [tenant.id], present), 200);
+});
+
+tenants.openapi(get, async (c) => {
+  return c.json(present(await requireTenant(c.env.DB, c.req.valid("param").id)), 200);
+});
+
+tenants.openapi(remove, async (c) => {
+  const tenant = await requireTenant(c.env.DB, c.req.valid("param").id);
+  if (tenant.id === DEFAULT_TENANT) {
+    fail({ code: "conflict", detail: "The tenant `default` can not be deleted." });
+  }
+  const deletion = deleteTenant(c, tenant);
+  c.executionCtx.waitUntil(deletion); // goes on when the client does not wait for the end of it
+  await deletion;
+  return c.body(null, 204);
+});
+
+async function deleteTenant(c: Context<AppEnv>, tenant: Tenant): Promise<void> {
+  const db = c.env.DB;
+  const nowMs = Date.now();
+  const change = { action: "tenant.delete", target: tenant.id, before: present(tenant), operatorPlane: true };
+  await db.batch([...endTenantStatements(db, tenant.id, nowMs), auditStatement(db, auditEntry(c, change))]);
+  await untilCachesExpired(Date.now());
+  // what requests that were let in from a cache have added meanwhile
+  await db.batch(endTenantStatements(db, tenant.id, nowMs));
+  await purgeTenantHistory(db, tenant.id);
+}
+
+async function requireTenant(db: D1Database, id: string): Promise<Tenant> {
+  return (await getTenant(db, id)) ?? fail({ code: "not-found", detail: "There is no tenant of that id." });
+}
+
+function present({ id, name, createdAtMs }: Tenant): z.input<typeof TenantBody> {
+  return { id, name, createdAt: toTime(createdAtMs) };
+}

@@ -1,0 +1,44 @@
+import { type Config, parseConfig } from "./config.ts";
+import { createKeyRing, type KeyRing } from "./crypto/keyring.ts";
+import { AttemptSlots } from "./delivery/attempt-slots.ts";
+import type { AttemptWorld } from "./delivery/attempt.ts";
+import { EndpointTable } from "./delivery/endpoint-table.ts";
+import { RouteTable } from "./messages/route-table.ts";
+
+/** What one isolate keeps between requests: nothing here is a source of truth, all of it can vanish at any time. */
+export type Isolate = {
+  readonly config: Config;
+  readonly keyRing: KeyRing;
+  readonly routes: RouteTable;
+  readonly endpoints: EndpointTable;
+  readonly slots: AttemptSlots;
+  readonly world: AttemptWorld;
+};
+
+let isolate: Isolate | undefined;
+
+/** Parses the environment on first use; throws an `Error` that names what is missing in it. */
+export function isolateOf(env: Cloudflare.Env): Isolate {
+  isolate ??= createIsolate(parseConfig(env));
+  return isolate;
+}
+
+function createIsolate(config: Config): Isolate {
+  return {
+    config,
+    keyRing: createKeyRing(config.encryptionKeys),
+    routes: new RouteTable(),
+    endpoints: new EndpointTable(),
+    slots: new AttemptSlots(),
+    world: {
+      // Called through a closure: `fetch` must not lose its receiver, and tests may replace the global one.
+      fetch: (input, init) => fetch(input, init),
+      now: () => Date.now(),
+      random: () => Math.random(),
+      fillRandom: (bytes) => void crypto.getRandomValues(bytes),
+      userAgent: `Postern/${config.version}`,
+      allowHosts: config.allowHosts,
+      allowHttp: config.allowHttp,
+    },
+  };
+}

@@ -1,0 +1,26 @@
+import type { Isolate } from "./isolate.ts";
+import { describeError, log } from "./log.ts";
+import { pruneHistory } from "./storage/history-prune.ts";
+import { pruneIdempotencyKeys } from "./storage/idempotency.ts";
+import { reencryptBatch } from "./storage/reencrypt.ts";
+
+const DAY_MS = 24 * 60 * 60 * 1000;
+const PRUNE_LIMIT = 5_000;
+const REENCRYPT_LIMIT = 200;
+
+/** What the cron does every minute: bounded portions, so that a backlog is worked off over several runs. */
+export async function maintain(db: D1Database, { config, keyRing }: Isolate, nowMs: number): Promise<void> {
+  const tasks = {
+    "history.pruned": () => pruneHistory(db, nowMs - config.historyRetentionDays * DAY_MS, PRUNE_LIMIT),
+    "idempotency-keys.pruned": () => pruneIdempotencyKeys(db, nowMs - DAY_MS, PRUNE_LIMIT),
+    "secrets.reencrypted": () => reencryptBatch(db, keyRing, REENCRYPT_LIMIT),
+  };
+  for (const [name, task] of Object.entries(tasks)) {
+    try {
+      const count = await task();
+      if (count > 0) log("info", name, { count });
+    } catch (error) {
+      log("error", "maintenance.failed", { task: name, ...describeError(error) });
+    }
+  }
+}

@@ -1,0 +1,114 @@
+import { openHeaders } from "../delivery/open-endpoint.ts";
+import {
+  type EndpointChange,
+  type EndpointWithTopics,
+  findEndpoint,
+  isNodeTaken,
+  parseEndpoint,
+  selectEndpoint,
+  updateEndpoint,
+} from "../storage/endpoints.ts";
+import {
+  deleteOtherSubscriptions,
+  insertSubscriptions,
+  type Selection,
+  type SelectionChange,
+  updateSelections,
+} from "../storage/subscriptions.ts";
+import { newSubscriptions, sealHeaders } from "./create-endpoint.ts";
+import { type EndpointPatch, unmaskHeaders, urlFault } from "./endpoint-input.ts";
+import { type EndpointView, viewEndpoint } from "./endpoint-view.ts";
+import { accept, type Fault, type Outcome, type Refusal, refuse } from "./refusal.ts";
+import { refusalOf } from "./rules.ts";
+import type { RegistryWorld } from "./world.ts";
+
+/**
+ * Changes what the patch names, all or nothing. `topics` is the whole list: subscriptions to other patterns end, those
+ * to listed ones stay as they are, new ones begin. `filter` (with its scope) and `queue` are set on all of them.
+ */
+export async function changeEndpoint(
+  world: RegistryWorld,
+  id: string,
+  patch: EndpointPatch,
+): Promise<Outcome<EndpointView>> {
+  const { db, keyRing, tenantId, nowMs } = world;
+  const current = await findEndpoint(db, tenantId, id);
+  if (current === null) return refuse({ code: "no-such-endpoint" });
+  const headers = unmaskHeaders(patch.headers ?? {}, await openHeaders(current, keyRing));
+  const refusal = patchRefusal(world, current, patch, headers.faults);
+  if (refusal !== null) return refuse(refusal);
+
+  const change = columnsOf(patch);
+  if (patch.headers !== undefined) change.headers = await sealHeaders(keyRing, tenantId, id, headers.headers);
+  try {
+    const results = await db.batch([
+      updateEndpoint(db, tenantId, id, change, nowMs),
+      ...subscriptionStatements(world, id, patch),
+      world.audit({ action: "endpoint.update", target: id, before: await viewEndpoint(current, keyRing), after: patch }),
+      selectEndpoint(db, tenantId, id),
+    ]);
+    const changed = parseEndpoint(results.at(-1)?.results[0]);
+    // deleted between the two
+    if (changed === null) return refuse({ code: "no-such-endpoint" });
+    return accept(await viewEndpoint(changed, keyRing));
+  } catch (error) {
+    if (isNodeTaken(error)) return refuse({ code: "node-taken" });
+    throw error;
+  }
+}
+
+function patchRefusal(
+  world: RegistryWorld,
+  current: EndpointWithTopics,
+  patch: EndpointPatch,
+  headerFaults: readonly Fault[],
+): Refusal | null {
+  const refusal = refusalOf(patch, world.guard);
+  if (refusal?.code === "malformed-target") return refusal;
+  const faults: Fault[] = [...headerFaults];
+  const url = urlFault(current.kind, patch.url);
+  if (url !== null) faults.push(url);
+  if (patch.filterScope !== undefined && patch.filter === undefined) {
+    faults.push({ pointer: "/filterScope", detail: "says how to read `filter`: send both" });
+  }
+  if (refusal?.code === "invalid") faults.push(...refusal.faults);
+  return faults.length > 0 ? { code: "invalid", faults } : null;
+}
+
+type WritableChange = { -readonly [Column in keyof EndpointChange]: EndpointChange[Column] };
+
+function columnsOf(patch: EndpointPatch): WritableChange {
+  const change: WritableChange = {};
+  if (patch.name !== undefined) change.name = patch.name;
+  if (patch.node !== undefined) change.node = patch.node;
+  if (patch.url !== undefined) change.url = patch.url;
+  if (patch.format !== undefined) change.format = patch.format;
+  if (patch.timeoutSeconds !== undefined) change.timeout_seconds = patch.timeoutSeconds;
+  if (patch.retrySchedule !== undefined) change.retry_schedule = [...patch.retrySchedule];
+  if (patch.rateLimit !== undefined) change.rate_limit = patch.rateLimit;
+  if (patch.ordered !== undefined) change.ordered = patch.ordered;
+  if (patch.fallback !== undefined) change.fallback = patch.fallback;
+  if (patch.description !== undefined) change.description = patch.description;
+  if (patch.metadata !== undefined) change.metadata = patch.metadata ?? {};
+  return change;
+}
+
+function subscriptionStatements({ db, tenantId, nowMs }: RegistryWorld, id: string, patch: EndpointPatch): D1PreparedStatement[] {
+  const change = selectionChange(patch);
+  const statements: D1PreparedStatement[] = [];
+  const topics = patch.topics === undefined ? undefined : [...new Set(patch.topics)];
+  if (topics !== undefined) statements.push(deleteOtherSubscriptions(db, tenantId, id, topics));
+  if (Object.keys(change).length > 0) statements.push(updateSelections(db, tenantId, id, change));
+  if (topics !== undefined) {
+    const selection: Selection = { filter: null, filterScope: "attributes", queue: null, ...change };
+    statements.push(insertSubscriptions(db, tenantId, id, newSubscriptions(topics, nowMs), selection, nowMs, true));
+  }
+  return statements;
+}
+
+function selectionChange({ filter, filterScope = "attributes", queue }: EndpointPatch): SelectionChange {
+  return {
+    ...(filter === undefined ? {} : { filter: filter === null ? null : JSON.stringify(filter), filterScope }),
+    ...(queue === undefined ? {} : { queue }),
+  };
+}

@@ -1,0 +1,106 @@
+import { generateSigningSecret } from "../delivery/signing-secret.ts";
+import { newId } from "../ids.ts";
+import { insertSecret } from "../storage/endpoint-secrets.ts";
+import { type EndpointRow, type EndpointWithTopics, insertEndpoint, isNodeTaken } from "../storage/endpoints.ts";
+import { insertSubscriptions, type NewSubscription } from "../storage/subscriptions.ts";
+import { type NewEndpoint, unmaskHeaders, urlFault } from "./endpoint-input.ts";
+import { type EndpointView, viewEndpoint } from "./endpoint-view.ts";
+import { accept, type Fault, type Outcome, type Refusal, refuse } from "./refusal.ts";
+import { keyedPattern, refusalOf } from "./rules.ts";
+import type { RegistryWorld } from "./world.ts";
+
+/** Makes an endpoint with its secret and subscriptions, all or nothing; the secret is shown here once. */
+export async function createEndpoint(
+  world: RegistryWorld,
+  input: NewEndpoint,
+): Promise<Outcome<{ readonly endpoint: EndpointView; readonly secret: string }>> {
+  const refusal = creationRefusal(world, input);
+  if (refusal !== null) return refuse(refusal);
+
+  const { db, keyRing, tenantId, nowMs } = world;
+  const secret = input.secret ?? generateSigningSecret();
+  const secretId = newId("sec", nowMs);
+  const row = await newRow(world, input);
+  const topics = [...new Set(input.topics)];
+  const endpoint: EndpointWithTopics = { ...row, topics };
+  const view = await viewEndpoint(endpoint, keyRing);
+  const selection = {
+    filter: input.filter === null ? null : JSON.stringify(input.filter),
+    filterScope: input.filterScope,
+    queue: input.queue,
+  };
+  try {
+    await db.batch([
+      insertEndpoint(db, row),
+      insertSecret(db, tenantId, row.id, {
+        id: secretId,
+        sealed: await keyRing.seal(secret, `${tenantId}/${secretId}`),
+        createdAtMs: nowMs,
+      }),
+      insertSubscriptions(db, tenantId, row.id, newSubscriptions(topics, nowMs), selection, nowMs),
+      world.audit({ action: "endpoint.create", target: row.id, after: { ...view, filter: input.filter, queue: input.queue } }),
+    ]);
+  } catch (error) {
+    if (isNodeTaken(error)) return refuse({ code: "node-taken" });
+    throw error;
+  }
+  return accept({ endpoint: view, secret });
+}
+
+/** Subscriptions to these patterns, with ids that sort in the order given. */
+export function newSubscriptions(topics: readonly string[], nowMs: number): NewSubscription[] {
+  const ids = topics.map(() => newId("sub", nowMs)).sort();
+  return ids.map((id, index) => ({ id, ...keyedPattern(topics[index] ?? "") }));
+}
+
+function creationRefusal(world: RegistryWorld, input: NewEndpoint): Refusal | null {
+  const refusal = refusalOf(input, world.guard);
+  if (refusal?.code === "malformed-target") return refusal;
+  const faults: Fault[] = [...unmaskHeaders(input.headers ?? {}, {}).faults];
+  const url = urlFault(input.kind, input.url);
+  if (url !== null) faults.push(url);
+  if (input.topics.length === 0) {
+    for (const field of ["filter", "queue"] as const) {
+      if (input[field] !== null) faults.push({ pointer: `/${field}`, detail: "belongs to the subscriptions: give `topics` with it" });
+    }
+  }
+  if (refusal?.code === "invalid") faults.push(...refusal.faults);
+  return faults.length > 0 ? { code: "invalid", faults } : null;
+}
+
+async function newRow({ keyRing, tenantId, nowMs }: RegistryWorld, input: NewEndpoint): Promise<EndpointRow> {
+  const id = newId("ep", nowMs);
+  return {
+    id,
+    tenant_id: tenantId,
+    kind: input.kind,
+    name: input.name,
+    node: input.node,
+    url: input.url,
+    format: input.format,
+    headers: input.headers === null ? null : await sealHeaders(keyRing, tenantId, id, input.headers),
+    timeout_seconds: input.timeoutSeconds,
+    retry_schedule: [...input.retrySchedule],
+    rate_limit: input.rateLimit,
+    ordered: input.ordered,
+    fallback: input.fallback,
+    description: input.description,
+    metadata: input.metadata ?? {},
+    status: "active",
+    disabled_reason: null,
+    failing_since: null,
+    created_at: nowMs,
+    updated_at: nowMs,
+  };
+}
+
+/** Custom headers as they are stored; null when there are none. */
+export async function sealHeaders(
+  keyRing: RegistryWorld["keyRing"],
+  tenantId: string,
+  endpointId: string,
+  headers: Readonly<Record<string, string>>,
+): Promise<string | null> {
+  if (Object.keys(headers).length === 0) return null;
+  return keyRing.seal(JSON.stringify(headers), `${tenantId}/${endpointId}`);
+}

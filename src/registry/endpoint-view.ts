@@ -1,0 +1,38 @@
+import type { KeyRing } from "../crypto/keyring.ts";
+import { openHeaders } from "../delivery/open-endpoint.ts";
+import type { EndpointWithTopics } from "../storage/endpoints.ts";
+
+/** Stands for the value of a custom header wherever an endpoint is shown; sent back, it means: as it was. */
+export const HEADER_MASK = "***";
+
+/** An endpoint as the API shows it: no secret, no header value. */
+export type EndpointView = ReturnType<typeof viewOf>;
+
+/** Opens the header names of an endpoint and shows it. */
+export async function viewEndpoint(endpoint: EndpointWithTopics, keyRing: KeyRing): Promise<EndpointView> {
+  return viewOf(endpoint, Object.keys(await openHeaders(endpoint, keyRing)));
+}
+
+function viewOf(endpoint: EndpointWithTopics, headerNames: readonly string[]) {
+  return {
+    id: endpoint.id,
+    name: endpoint.name,
+    node: endpoint.node,
+    kind: endpoint.kind,
+    url: endpoint.url,
+    topics: [...endpoint.topics],
+    format: endpoint.format,
+    headers: Object.fromEntries(headerNames.map((name) => [name, HEADER_MASK])),
+    timeoutSeconds: endpoint.timeout_seconds,
+    retrySchedule: endpoint.retry_schedule,
+    rateLimit: endpoint.rate_limit,
+    ordered: endpoint.ordered,
+    fallback: endpoint.fallback,
+    description: endpoint.description,
+    metadata: endpoint.metadata,
+    status: endpoint.status,
+    disabledReason: endpoint.disabled_reason,
+    createdAt: new Date(endpoint.created_at).toISOString(),
+    updatedAt: new Date(endpoint.updated_at).toISOString(),
+  };
+}

@@ -1,0 +1,22 @@
+/** One field that can not be accepted: JSON Pointer into the request body, and how to mend it. */
+export type Fault = { readonly pointer: string; readonly detail: string };
+
+/** Why a change of the registry was not made; nothing of it was. */
+export type Refusal =
+  /** A topic pattern, node or queue name breaks the grammar of §1. */
+  | { readonly code: "malformed-target"; readonly faults: readonly Fault[] }
+  | { readonly code: "invalid"; readonly faults: readonly Fault[] }
+  | { readonly code: "node-taken" }
+  | { readonly code: "pull-endpoint" }
+  | { readonly code: "no-such-endpoint" }
+  | { readonly code: "no-such-subscription" };
+
+export type Outcome<Value> = { readonly ok: true; readonly value: Value } | { readonly ok: false; readonly refusal: Refusal };
+
+export function accept<Value>(value: Value): Outcome<Value> {
+  return { ok: true, value };
+}
+
+export function refuse(refusal: Refusal): { readonly ok: false; readonly refusal: Refusal } {
+  return { ok: false, refusal };
+}

@@ -1,0 +1,124 @@
+import { z } from "zod";
+import type { EndpointStatus } from "../delivery/endpoint.ts";
+import { columnValue, ENDPOINT_COLUMNS, type EndpointRow, parseEndpointRow } from "./endpoint-row.ts";
+
+export { disableEndpoint, type EndpointWithSecrets, findDeliveryEndpoints, setEndpointHealth } from "./delivery-endpoints.ts";
+export type { EndpointRow } from "./endpoint-row.ts";
+
+/** With the patterns of its subscriptions, oldest first, each once. */
+export type EndpointWithTopics = EndpointRow & { readonly topics: readonly string[] };
+
+/** What a PATCH may set; what it leaves out stays. */
+export type EndpointChange = Partial<
+  Omit<EndpointRow, "id" | "tenant_id" | "kind" | "status" | "disabled_reason" | "failing_since" | "created_at" | "updated_at">
+>;
+
+export type EndpointFilter = { readonly status?: EndpointStatus | undefined; readonly node?: string | undefined };
+
+const SELECT_WITH_TOPICS = `SELECT ${ENDPOINT_COLUMNS.map((column) => `e.${column}`).join(", ")},
+  (SELECT json_group_array(s.topic ORDER BY s.id) FROM subscriptions s WHERE s.endpoint_id = e.id) AS topics
+  FROM endpoints e`;
+
+/** Adds an endpoint; part of a batch. Fails with what {@link isNodeTaken} knows when its node name is taken. */
+export function insertEndpoint(db: D1Database, row: EndpointRow): D1PreparedStatement {
+  return db
+    .prepare(`INSERT INTO endpoints (${ENDPOINT_COLUMNS.join(", ")}) VALUES (${ENDPOINT_COLUMNS.map(() => "?").join(", ")})`)
+    .bind(...ENDPOINT_COLUMNS.map((column) => columnValue(row[column])));
+}
+
+/** Whether a write failed because another endpoint of the tenant has the node name. */
+export function isNodeTaken(error: unknown): boolean {
+  return error instanceof Error && error.message.includes("UNIQUE constraint failed: endpoints.tenant_id, endpoints.node");
+}
+
+/** Selects one endpoint of the tenant; as the last statement of a batch it shows what the batch made of it. */
+export function selectEndpoint(db: D1Database, tenantId: string, id: string): D1PreparedStatement {
+  return db.prepare(`${SELECT_WITH_TOPICS} WHERE e.id = ? AND e.tenant_id = ?`).bind(id, tenantId);
+}
+
+const Topics = z.object({ topics: z.string().transform((text): unknown => JSON.parse(text)).pipe(z.array(z.string())) });
+
+/** A row of {@link selectEndpoint}; null when there is none. */
+export function parseEndpoint(row: unknown): EndpointWithTopics | null {
+  if (row === undefined || row === null) return null;
+  return { ...parseEndpointRow(row), topics: [...new Set(Topics.parse(row).topics)] };
+}
+
+export async function findEndpoint(db: D1Database, tenantId: string, id: string): Promise<EndpointWithTopics | null> {
+  return parseEndpoint(await selectEndpoint(db, tenantId, id).first());
+}
+
+/** Endpoints of the tenant, newest first, from before the id `beforeId`. */
+export async function listEndpoints(
+  db: D1Database,
+  tenantId: string,
+  filter: EndpointFilter,
+  options: { readonly limit: number; readonly beforeId: string | null },
+): Promise<EndpointWithTopics[]> {
+  const { results } = await db
+    .prepare(
+      `${SELECT_WITH_TOPICS}
+       WHERE e.tenant_id = ?1 AND (?2 IS NULL OR e.id < ?2)
+         AND (?3 IS NULL OR e.status = ?3) AND (?4 IS NULL OR e.node = ?4)
+       ORDER BY e.id DESC LIMIT ?5`,
+    )
+    .bind(tenantId, options.beforeId, filter.status ?? null, filter.node ?? null, options.limit)
+    .all();
+  return results.map(parseEndpoint).filter((endpoint) => endpoint !== null);
+}
+
+/**
+ * Sets the given columns; part of a batch. A new URL starts with a clean record: the failures of the old one do not
+ * count against it.
+ */
+export function updateEndpoint(
+  db: D1Database,
+  tenantId: string,
+  id: string,
+  change: EndpointChange,
+  nowMs: number,
+): D1PreparedStatement {
+  const columns: Partial<EndpointRow> = { ...change, updated_at: nowMs };
+  if (change.url !== undefined) columns.failing_since = null;
+  const assignments: string[] = [];
+  const values: (string | number | null)[] = [];
+  for (const column of ENDPOINT_COLUMNS) {
+    const value = columns[column];
+    if (value === undefined) continue;
+    assignments.push(`${column} = ?`);
+    values.push(columnValue(value));
+  }
+  return db
+    .prepare(`UPDATE endpoints SET ${assignments.join(", ")} WHERE id = ? AND tenant_id = ?`)
+    .bind(...values, id, tenantId);
+}
+
+/**
+ * Moves an endpoint from one status to another; part of a batch. One that has another status by now stays as it is.
+ * What failed before a pause does not count once the endpoint is active again.
+ */
+export function changeStatus(
+  db: D1Database,
+  tenantId: string,
+  id: string,
+  from: EndpointStatus,
+  to: EndpointStatus,
+  nowMs: number,
+): D1PreparedStatement {
+  return db
+    .prepare(
+      `UPDATE endpoints SET status = ?1, disabled_reason = NULL, updated_at = ?2,
+         failing_since = CASE WHEN ?1 = 'active' THEN NULL ELSE failing_since END
+       WHERE id = ?3 AND tenant_id = ?4 AND status = ?5`,
+    )
+    .bind(to, nowMs, id, tenantId, from);
+}
+
+/** Deletes an endpoint with its subscriptions and secrets; part of a batch, the endpoint itself last. */
+export function deleteEndpoint(db: D1Database, tenantId: string, id: string): D1PreparedStatement[] {
+  return [
+    db.prepare("DELETE FROM subscriptions WHERE endpoint_id = ? AND tenant_id = ?").bind(id, tenantId),
+    db.prepare("DELETE FROM endpoint_secrets WHERE endpoint_id = ? AND tenant_id = ?").bind(id, tenantId),
+    db.prepare("DELETE FROM endpoints WHERE id = ? AND tenant_id = ?").bind(id, tenantId),
+  ];
+}

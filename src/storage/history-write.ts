@@ -1,0 +1,135 @@
+import type { HistoryAttempt, HistoryBatch, HistoryDelivery, HistoryMessage } from "../streams/history-records.ts";
+
+/**
+ * A bound value of D1 holds at most 2 MB; this many UTF-16 units are at most 1.8 MB of UTF-8, whatever they are.
+ */
+const MAX_PARAMETER_UNITS = 600_000;
+
+// `WHERE true` is needed: without it SQLite reads the ON of ON CONFLICT as a join's.
+const INSERT_MESSAGES = `
+  INSERT INTO messages (tenant_id, stream, topic, time, offset, id, content_type, size, attributes, event, matched)
+  SELECT ?2, ?3, ?4, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7
+  FROM json_each(?1) WHERE true
+  ON CONFLICT DO NOTHING`;
+
+// An older record changes nothing but the attempts it knows of: a batch that is repeated must not undo a later one.
+const UPSERT_DELIVERIES = `
+  INSERT INTO deliveries (tenant_id, stream, topic, message_time, offset, endpoint_id, message_id, status, reason,
+    next_attempt_at, updated_at, attempt_times)
+  SELECT ?2, ?3, ?4, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
+    value ->> 7, value -> 8
+  FROM json_each(?1) WHERE true
+  ON CONFLICT DO UPDATE SET
+    status = iif(excluded.updated_at >= updated_at, excluded.status, status),
+    reason = iif(excluded.updated_at >= updated_at, excluded.reason, reason),
+    next_attempt_at = iif(excluded.updated_at >= updated_at, excluded.next_attempt_at, next_attempt_at),
+    updated_at = max(excluded.updated_at, updated_at),
+    attempt_times = (SELECT json_group_array(value) FROM (
+      SELECT value FROM json_each(deliveries.attempt_times)
+      UNION SELECT value FROM json_each(excluded.attempt_times) ORDER BY 1))`;
+
+const INSERT_ATTEMPTS = `
+  INSERT INTO attempts (tenant_id, stream, topic, endpoint_id, time, id, offset, message_id, duration_ms, status_code,
+    error, response_body)
+  SELECT ?2, ?3, ?4, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
+    value ->> 7, value ->> 8
+  FROM json_each(?1) WHERE true
+  ON CONFLICT DO NOTHING`;
+
+/**
+ * Writes what a stream reports: one statement a table for each megabyte or so, the tables of one part as one
+ * transaction. Idempotent by key, so a batch whose write was cut off is simply written again. Rejects with D1's
+ * error, and throws when an attempt comes without the record of its delivery.
+ */
+export async function writeHistory(db: D1Database, batch: HistoryBatch): Promise<void> {
+  const tables = [
+    { sql: INSERT_MESSAGES, parts: parts(batch.messages.map(messageRow)) },
+    { sql: INSERT_ATTEMPTS, parts: parts(batch.attempts.map(attemptRow)) },
+    { sql: UPSERT_DELIVERIES, parts: parts(deliveryRows(batch)) },
+  ];
+  const rounds = Math.max(...tables.map((table) => table.parts.length));
+  for (let round = 0; round < rounds; round++) {
+    const statements = tables.flatMap(({ sql, parts }) => {
+      const rows = parts[round];
+      return rows === undefined ? [] : [db.prepare(sql).bind(rows, batch.tenantId, batch.stream, batch.topic)];
+    });
+    await db.batch(statements);
+  }
+}
+
+/** Joins rows to JSON arrays that each fit one bound value. */
+function parts(rows: readonly string[]): readonly string[] {
+  const result: string[] = [];
+  let current: string[] = [];
+  let units = 0;
+  for (const row of rows) {
+    if (current.length > 0 && units + row.length > MAX_PARAMETER_UNITS) {
+      result.push(`[${current.join(",")}]`);
+      current = [];
+      units = 0;
+    }
+    current.push(row);
+    units += row.length + 1;
+  }
+  if (current.length > 0) result.push(`[${current.join(",")}]`);
+  return result;
+}
+
+function messageRow(message: HistoryMessage): string {
+  return JSON.stringify([
+    message.timeMs,
+    message.offset,
+    message.id,
+    message.contentType,
+    message.size,
+    JSON.stringify(message.attributes),
+    message.event === undefined ? null : JSON.stringify(message.event),
+    message.matched,
+  ]);
+}
+
+/** One row a delivery: its newest record, and the times of all its attempts in the batch. */
+function deliveryRows(batch: HistoryBatch): string[] {
+  const newest = new Map<string, { record: HistoryDelivery; attemptTimes: number[] }>();
+  for (const record of batch.deliveries) {
+    const seen = newest.get(refKey(record));
+    if (seen === undefined) newest.set(refKey(record), { record, attemptTimes: [] });
+    else if (record.updatedAtMs >= seen.record.updatedAtMs) seen.record = record;
+  }
+  for (const attempt of batch.attempts) {
+    const delivery = newest.get(refKey(attempt));
+    if (delivery === undefined) throw new Error(`history: attempt ${attempt.record.id} came without its delivery`);
+    delivery.attemptTimes.push(attempt.record.startedAtMs);
+  }
+  return Array.from(newest.values(), ({ record, attemptTimes }) =>
+    JSON.stringify([
+      record.messageTimeMs,
+      record.offset,
+      record.endpointId,
+      record.messageId,
+      record.status,
+      record.reason?.toWellFormed() ?? null,
+      record.nextAttemptAtMs,
+      record.updatedAtMs,
+      attemptTimes,
+    ]),
+  );
+}
+
+function refKey(ref: { readonly offset: number; readonly endpointId: string }): string {
+  return `${ref.offset} ${ref.endpointId}`;
+}
+
+function attemptRow({ record, ...attempt }: HistoryAttempt): string {
+  return JSON.stringify([
+    attempt.endpointId,
+    record.startedAtMs,
+    record.id,
+    attempt.offset,
+    attempt.messageId,
+    Math.round(record.durationMs),
+    record.statusCode,
+    record.error === null ? null : `${record.error.code}: ${record.error.detail}`.toWellFormed(),
+    record.responseBody.toWellFormed(),
+  ]);
+}

@@ -1,0 +1,331 @@
+import type { DeliveryRef, Verdict } from "../delivery/outcome.ts";
+import type { Claim } from "./contract.ts";
+import type { LogEntry } from "./segment-log.ts";
+
+/** What identifies a delivery in history. */
+export type OpenDelivery = DeliveryRef & { readonly messageId: string; readonly messageTimeMs: number };
+
+type OpenRow = {
+  offset: number;
+  endpoint_id: string;
+  message_id: string;
+  message_time: number;
+  status: "waiting" | "held" | "dead";
+  attempts: number;
+  sweeps: number;
+  next_at: number | null;
+};
+
+/** First attempts of one message that have no row: they are open because the log has them past the checkpoint. */
+type InFlight = { readonly entry: LogEntry; readonly sinceMs: number; readonly endpointIds: Set<string> };
+
+/** A first attempt without a result after this long becomes a row, so that it no longer holds back the checkpoint. */
+const SPILL_AFTER_MS = 1_000;
+/** Longer than any attempt lasts; then a claim without a result is taken for lost. */
+const CLAIM_MS = 45_000;
+/** How far past its time a delivery may be before the sweep takes its queue message for lost. */
+const SWEEP_GRACE_MS = 10_000;
+const MAX_SWEEP_GRACE_MS = 10 * 60_000;
+/** A queue message may arrive this much before the time it was sent for. */
+const EARLY_MS = 2_000;
+const FIRST_PROBE_MS = 10_000;
+const MAX_PROBE_MS = 5 * 60_000;
+
+/**
+ * The deliveries of a stream that are not closed yet. First attempts live in memory only: the log has their targets,
+ * and everything past its checkpoint is open by definition. What fails, waits or takes long is a row.
+ */
+export class Outbox {
+  readonly #sql: SqlStorage;
+  /** By offset, in order: the first key is the lowest open one. */
+  readonly #inFlight = new Map<number, InFlight>();
+  /** Deliveries somebody attempts right now, and until when that is believed. */
+  readonly #claims = new Map<string, number>();
+
+  constructor(sql: SqlStorage) {
+    this.#sql = sql;
+  }
+
+  /** Everything before this offset is closed or has a row. */
+  settledBefore(nextOffset: number): number {
+    for (const offset of this.#inFlight.keys()) return offset;
+    return nextOffset;
+  }
+
+  /** Takes the targets of a message just committed; they count as claimed by their first attempt. */
+  add(entry: LogEntry, nowMs: number): void {
+    if (entry.endpointIds.length === 0) return;
+    this.#inFlight.set(entry.offset, { entry, sinceMs: nowMs, endpointIds: new Set(entry.endpointIds) });
+  }
+
+  /** Makes rows of targets, due at `nextAtMs`: a fan-out too large for the log, or what a restart found open. */
+  addRows(entry: LogEntry, endpointIds: Iterable<string>, nextAtMs: number, attempting = false): void {
+    for (const endpointId of endpointIds) {
+      this.#sql.exec(
+        `INSERT OR IGNORE INTO open_deliveries
+           (offset, endpoint_id, message_id, message_time, status, attempts, attempting, next_at)
+         VALUES (?, ?, ?, ?, 'waiting', 0, ?, ?)`,
+        entry.offset, endpointId, entry.id, entry.timeMs, attempting ? 1 : 0, nextAtMs,
+      );
+    }
+  }
+
+  /** After a restart nobody attempts anything any more: what was under way is due at `nextAtMs`. */
+  forgetAttempts(nextAtMs: number): void {
+    this.#sql.exec("UPDATE open_deliveries SET attempting = 0, next_at = ? WHERE attempting = 1", nextAtMs);
+  }
+
+  /** Hands out those of the refs that are open, due and claimed by nobody else. */
+  claim(refs: readonly DeliveryRef[], nowMs: number): Claim[] {
+    const claims: Claim[] = [];
+    for (const { offset, endpointId } of refs) {
+      const key = claimKey(offset, endpointId);
+      if ((this.#claims.get(key) ?? 0) > nowMs) continue;
+      const row = this.#row(offset, endpointId);
+      if (row === null) {
+        if (this.#inFlight.get(offset)?.endpointIds.has(endpointId) !== true) continue;
+      } else if (row.status === "dead" || (row.next_at !== null && row.next_at > nowMs + EARLY_MS)) {
+        continue;
+      }
+      this.#claims.set(key, nowMs + CLAIM_MS);
+      claims.push({ offset, endpointId, attemptNumber: (row?.attempts ?? 0) + 1 });
+    }
+    return claims;
+  }
+
+  /** Marks targets as claimed whose attempt starts without {@link claim}. */
+  claimFirst(offset: number, endpointIds: Iterable<string>, nowMs: number): void {
+    for (const endpointId of endpointIds) this.#claims.set(claimKey(offset, endpointId), nowMs + CLAIM_MS);
+  }
+
+  /** Applies a verdict; null when the delivery is closed already, else what it was. */
+  settle(ref: DeliveryRef, verdict: Verdict, nowMs: number): (OpenDelivery & { wasHeld: boolean }) | null {
+    const { offset, endpointId } = ref;
+    this.#claims.delete(claimKey(offset, endpointId));
+    const inFlight = this.#inFlight.get(offset);
+    if (inFlight?.endpointIds.has(endpointId) === true) {
+      inFlight.endpointIds.delete(endpointId);
+      if (inFlight.endpointIds.size === 0) this.#inFlight.delete(offset);
+      const { id: messageId, timeMs: messageTimeMs } = inFlight.entry;
+      const delivery: OpenDelivery = { offset, endpointId, messageId, messageTimeMs };
+      if (verdict.status !== "delivered" && verdict.status !== "cancelled") this.#insert(delivery, verdict, nowMs);
+      return { ...delivery, wasHeld: false };
+    }
+    const row = this.#row(offset, endpointId);
+    if (row === null || row.status === "dead") return null;
+    this.#update(row, verdict, nowMs);
+    return { offset, endpointId, messageId: row.message_id, messageTimeMs: row.message_time, wasHeld: row.status === "held" };
+  }
+
+  /** Opens a delivery again, whatever became of it; due at once. */
+  reopen(delivery: OpenDelivery, nowMs: number): void {
+    this.#sql.exec(
+      `INSERT INTO open_deliveries (offset, endpoint_id, message_id, message_time, status, attempts, next_at)
+       VALUES (?, ?, ?, ?, 'waiting', 0, ?)
+       ON CONFLICT (offset, endpoint_id) DO UPDATE SET status = 'waiting', attempts = 0, sweeps = 0, attempting = 0, next_at = excluded.next_at`,
+      delivery.offset, delivery.endpointId, delivery.messageId, delivery.messageTimeMs, nowMs,
+    );
+  }
+
+  /** Makes everything of an endpoint that waits due at `nowMs`, the held included; how much that is. */
+  release(endpointId: string, nowMs: number): number {
+    this.#sql.exec("DELETE FROM holds WHERE endpoint_id = ?", endpointId);
+    this.#sql.exec(
+      `UPDATE open_deliveries SET status = 'waiting', sweeps = 0, next_at = ?1
+       WHERE endpoint_id = ?2 AND (status = 'held' OR (status = 'waiting' AND next_at > ?1))`,
+      nowMs, endpointId,
+    );
+    return this.#sql
+      .exec<{ n: number }>("SELECT count(*) AS n FROM open_deliveries WHERE endpoint_id = ? AND status = 'waiting'", endpointId)
+      .one().n;
+  }
+
+  /** The waiting deliveries of an endpoint that are due, oldest first. */
+  dueOf(endpointId: string, limit: number): DeliveryRef[] {
+    return this.#sql
+      .exec<{ offset: number }>(
+        "SELECT offset FROM open_deliveries WHERE endpoint_id = ? AND status = 'waiting' ORDER BY offset LIMIT ?",
+        endpointId, limit,
+      )
+      .toArray()
+      .map(({ offset }) => ({ offset, endpointId }));
+  }
+
+  /** Ends what is open of a message, as cancelled; returns it. */
+  cancelMessage(offset: number): OpenDelivery[] {
+    const cancelled: OpenDelivery[] = [];
+    const inFlight = this.#inFlight.get(offset);
+    for (const endpointId of inFlight?.endpointIds ?? []) {
+      if (inFlight === undefined) continue;
+      cancelled.push({ offset, endpointId, messageId: inFlight.entry.id, messageTimeMs: inFlight.entry.timeMs });
+    }
+    this.#inFlight.delete(offset);
+    for (const row of this.#sql.exec<OpenRow>("SELECT * FROM open_deliveries WHERE offset = ? AND status <> 'dead'", offset)) {
+      cancelled.push({ offset, endpointId: row.endpoint_id, messageId: row.message_id, messageTimeMs: row.message_time });
+    }
+    this.#sql.exec("DELETE FROM open_deliveries WHERE offset = ?", offset);
+    return cancelled;
+  }
+
+  /** Makes rows of first attempts that take long, so that the checkpoint can pass them; whether there were any. */
+  spill(nowMs: number): boolean {
+    let spilled = false;
+    for (const [offset, { entry, sinceMs, endpointIds }] of this.#inFlight) {
+      if (nowMs - sinceMs < SPILL_AFTER_MS) break;
+      this.addRows(entry, endpointIds, nowMs + CLAIM_MS, true);
+      this.#inFlight.delete(offset);
+      spilled = true;
+    }
+    return spilled;
+  }
+
+  /**
+   * What is overdue beyond the grace and attempted by nobody: its queue message is taken for lost. Each find makes
+   * the next grace longer, so that a queue that is merely slow is not flooded.
+   */
+  sweep(nowMs: number, limit: number): DeliveryRef[] {
+    const rows = this.#sql
+      .exec<OpenRow>(
+        "SELECT * FROM open_deliveries WHERE next_at <= ? ORDER BY next_at LIMIT ?",
+        nowMs - SWEEP_GRACE_MS, limit,
+      )
+      .toArray();
+    const found: DeliveryRef[] = [];
+    for (const row of rows) {
+      const claimedUntil = this.#claims.get(claimKey(row.offset, row.endpoint_id)) ?? 0;
+      const graceMs = Math.min(SWEEP_GRACE_MS * 2 ** row.sweeps, MAX_SWEEP_GRACE_MS) - SWEEP_GRACE_MS;
+      const nextAtMs = Math.max(nowMs + graceMs, claimedUntil);
+      this.#sql.exec(
+        "UPDATE open_deliveries SET next_at = ?, sweeps = sweeps + 1 WHERE offset = ? AND endpoint_id = ?",
+        nextAtMs, row.offset, row.endpoint_id,
+      );
+      if (claimedUntil <= nowMs) found.push({ offset: row.offset, endpointId: row.endpoint_id });
+    }
+    return found;
+  }
+
+  /** One held delivery of each endpoint whose time to be asked again has come. */
+  probes(nowMs: number): DeliveryRef[] {
+    const holds = this.#sql
+      .exec<{ endpoint_id: string; probes: number }>("SELECT endpoint_id, probes FROM holds WHERE next_probe_at <= ?", nowMs)
+      .toArray();
+    const found: DeliveryRef[] = [];
+    for (const { endpoint_id: endpointId, probes } of holds) {
+      const [row] = this.#sql
+        .exec<{ offset: number }>(
+          "SELECT offset FROM open_deliveries WHERE endpoint_id = ? AND status = 'held' ORDER BY offset LIMIT 1",
+          endpointId,
+        )
+        .toArray();
+      if (row === undefined) {
+        this.#sql.exec("DELETE FROM holds WHERE endpoint_id = ?", endpointId);
+        continue;
+      }
+      const waitMs = Math.min(FIRST_PROBE_MS * 2 ** probes, MAX_PROBE_MS);
+      this.#sql.exec(
+        "UPDATE holds SET next_probe_at = ?, probes = probes + 1 WHERE endpoint_id = ?",
+        nowMs + waitMs, endpointId,
+      );
+      found.push({ offset: row.offset, endpointId });
+    }
+    return found;
+  }
+
+  /** When the sweep or a probe has something to do at the earliest, ms; null when nothing waits. */
+  nextWakeMs(): number | null {
+    const { due } = this.#sql
+      .exec<{ due: number | null }>("SELECT min(next_at) AS due FROM open_deliveries WHERE next_at IS NOT NULL")
+      .one();
+    const { probe } = this.#sql.exec<{ probe: number | null }>("SELECT min(next_probe_at) AS probe FROM holds").one();
+    const times = [due === null ? null : due + SWEEP_GRACE_MS, probe].filter((time) => time !== null);
+    return times.length === 0 ? null : Math.min(...times);
+  }
+
+  /** The lowest offset that still has a delivery to make; null when there is none. Dead ones do not count. */
+  lowestOpenOffset(): number | null {
+    const { lowest } = this.#sql
+      .exec<{ lowest: number | null }>("SELECT min(offset) AS lowest FROM open_deliveries WHERE status <> 'dead'")
+      .one();
+    for (const offset of this.#inFlight.keys()) return lowest === null ? offset : Math.min(offset, lowest);
+    return lowest;
+  }
+
+  /** Forgets the dead deliveries of messages that left the log. */
+  forgetDeadBefore(offset: number): void {
+    this.#sql.exec("DELETE FROM open_deliveries WHERE offset < ? AND status = 'dead'", offset);
+  }
+
+  hasInFlight(): boolean {
+    return this.#inFlight.size > 0;
+  }
+
+  /** The rows of a stretch of the log, for history after a restart. */
+  rowsFrom(offset: number): { delivery: OpenDelivery; dead: boolean; nextAtMs: number | null }[] {
+    return this.#sql
+      .exec<OpenRow>("SELECT * FROM open_deliveries WHERE offset >= ?", offset)
+      .toArray()
+      .map((row) => ({
+        delivery: { offset: row.offset, endpointId: row.endpoint_id, messageId: row.message_id, messageTimeMs: row.message_time },
+        dead: row.status === "dead",
+        nextAtMs: row.next_at,
+      }));
+  }
+
+  #row(offset: number, endpointId: string): OpenRow | null {
+    const [row] = this.#sql
+      .exec<OpenRow>("SELECT * FROM open_deliveries WHERE offset = ? AND endpoint_id = ?", offset, endpointId)
+      .toArray();
+    return row ?? null;
+  }
+
+  #insert(delivery: OpenDelivery, verdict: Verdict, nowMs: number): void {
+    const { status, attempts, nextAtMs } = rowState(verdict, 0);
+    this.#sql.exec(
+      `INSERT OR REPLACE INTO open_deliveries (offset, endpoint_id, message_id, message_time, status, attempts, next_at)
+       VALUES (?, ?, ?, ?, ?, ?, ?)`,
+      delivery.offset, delivery.endpointId, delivery.messageId, delivery.messageTimeMs, status, attempts, nextAtMs,
+    );
+    if (status === "held") this.#hold(delivery.endpointId, nowMs);
+  }
+
+  #update(row: OpenRow, verdict: Verdict, nowMs: number): void {
+    if (verdict.status === "delivered" || verdict.status === "cancelled") {
+      this.#sql.exec("DELETE FROM open_deliveries WHERE offset = ? AND endpoint_id = ?", row.offset, row.endpoint_id);
+      return;
+    }
+    const { status, attempts, nextAtMs } = rowState(verdict, row.attempts);
+    this.#sql.exec(
+      "UPDATE open_deliveries SET status = ?, attempts = ?, sweeps = 0, attempting = 0, next_at = ? WHERE offset = ? AND endpoint_id = ?",
+      status, attempts, nextAtMs, row.offset, row.endpoint_id,
+    );
+    if (status === "held") this.#hold(row.endpoint_id, nowMs);
+  }
+
+  #hold(endpointId: string, nowMs: number): void {
+    this.#sql.exec(
+      "INSERT OR IGNORE INTO holds (endpoint_id, next_probe_at, probes) VALUES (?, ?, 0)",
+      endpointId, nowMs + FIRST_PROBE_MS,
+    );
+  }
+}
+
+type RowState = { status: "waiting" | "held" | "dead"; attempts: number; nextAtMs: number | null };
+
+/** The row that stands for a verdict other than delivered or cancelled. */
+function rowState(verdict: Verdict, attempts: number): RowState {
+  switch (verdict.status) {
+    case "open":
+      return { status: "waiting", attempts: attempts + (verdict.counted ? 1 : 0), nextAtMs: verdict.nextAttemptAtMs };
+    case "held":
+      return { status: "held", attempts, nextAtMs: null };
+    case "dead":
+      return { status: "dead", attempts: attempts + 1, nextAtMs: null };
+    case "delivered":
+    case "cancelled":
+      throw new Error(`a ${verdict.status} delivery has no row`);
+  }
+}
+
+function claimKey(offset: number, endpointId: string): string {
+  return `${offset}/${endpointId}`;
+}

@@ -1,0 +1,61 @@
+/**
+ * The tables inside one stream's object.
+ *
+ * `segments`: the log. A row a commit (or a part of one that would pass 2 MB), not a row a message: rows written are
+ * what a commit costs. `messages` is a JSON array of `LoggedMessage`, `bodies` their bytes one after the other. A row
+ * also carries the checkpoint at its commit, so that in steady traffic settling costs no write of its own.
+ *
+ * `open_deliveries`: what is not closed by the checkpoint: deliveries that wait for a retry, are held, or are dead.
+ * `next_at` is null for held and dead ones.
+ */
+const SCHEMA = `
+CREATE TABLE IF NOT EXISTS segments (
+  first_offset INTEGER PRIMARY KEY,
+  count INTEGER NOT NULL,
+  time INTEGER NOT NULL,
+  messages TEXT NOT NULL,
+  bodies BLOB NOT NULL,
+  settled_before INTEGER NOT NULL,
+  history_before INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS checkpoint (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  settled_before INTEGER NOT NULL,
+  history_before INTEGER NOT NULL,
+  next_offset INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS open_deliveries (
+  offset INTEGER NOT NULL,
+  endpoint_id TEXT NOT NULL,
+  message_id TEXT NOT NULL,
+  message_time INTEGER NOT NULL,
+  status TEXT NOT NULL CHECK (status IN ('waiting', 'held', 'dead')),
+  attempts INTEGER NOT NULL,
+  sweeps INTEGER NOT NULL DEFAULT 0, -- times its queue message was taken for lost
+  attempting INTEGER NOT NULL DEFAULT 0, -- 1: next_at is when its first attempt, still under way, is given up
+  next_at INTEGER,
+  PRIMARY KEY (offset, endpoint_id)
+) STRICT, WITHOUT ROWID;
+-- the sweep asks for what is overdue
+CREATE INDEX IF NOT EXISTS open_deliveries_due ON open_deliveries (next_at) WHERE next_at IS NOT NULL;
+-- resuming or deleting an endpoint asks for all of its
+CREATE INDEX IF NOT EXISTS open_deliveries_of_endpoint ON open_deliveries (endpoint_id, status);
+CREATE TABLE IF NOT EXISTS holds (
+  endpoint_id TEXT PRIMARY KEY,
+  next_probe_at INTEGER NOT NULL,
+  probes INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+-- ids that publishers chose, for de-duplication
+CREATE TABLE IF NOT EXISTS chosen_ids (
+  id TEXT PRIMARY KEY,
+  offset INTEGER NOT NULL,
+  time INTEGER NOT NULL,
+  matched INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS chosen_ids_by_age ON chosen_ids (time);
+`;
+
+/** Makes the tables of a new object; changes nothing in one that has them. */
+export function createTables(sql: SqlStorage): void {
+  sql.exec(SCHEMA);
+}

@@ -1,0 +1,270 @@
+import type { Attributes, EventContext, StoredMessage } from "../messages/message.ts";
+import type { Append, Content } from "./contract.ts";
+
+/** One message in the JSON of a segment; its bytes are `size` bytes of the segment's `bodies`. */
+type LoggedMessage = {
+  readonly id: string;
+  readonly contentType: string;
+  readonly attributes?: Attributes;
+  readonly event?: EventContext;
+  readonly traceparent: string;
+  readonly size: number;
+  readonly matched: number;
+  /** Absent when the targets were too many and are rows of `open_deliveries` from the start. */
+  readonly endpointIds?: readonly string[];
+  readonly expunged?: true;
+};
+
+type SegmentRow = { first_offset: number; time: number; messages: string };
+
+/** How far everything before it is known to be closed, and written to history. */
+export type Checkpoint = { readonly settledBefore: number; readonly historyBefore: number };
+
+/** A message of the log without its bytes. */
+export type LogEntry = Omit<StoredMessage, "body"> & {
+  readonly size: number;
+  readonly matched: number;
+  readonly endpointIds: readonly string[];
+  readonly expunged: boolean;
+};
+
+/** SQLite in an object takes rows of 2 MB; the rest is room for one more message's metadata. */
+const MAX_SEGMENT_BYTES = 1_800_000;
+const MAX_SEGMENT_MESSAGES = 256;
+/** More targets than this are rows from the start, so that a segment's row stays within its bound. */
+export const MAX_LOGGED_TARGETS = 2_000;
+
+/** The ordered, append-only log of one stream, in its object's SQLite. All calls are synchronous. */
+export class SegmentLog {
+  readonly #sql: SqlStorage;
+  #nextOffset: number;
+  #checkpoint: Checkpoint;
+
+  constructor(sql: SqlStorage) {
+    this.#sql = sql;
+    const [saved] = sql
+      .exec<{ settled_before: number; history_before: number; next_offset: number }>(
+        "SELECT settled_before, history_before, next_offset FROM checkpoint",
+      )
+      .toArray();
+    const [last] = sql
+      .exec<{ next_offset: number; settled_before: number; history_before: number }>(
+        `SELECT first_offset + count AS next_offset, settled_before, history_before
+         FROM segments ORDER BY first_offset DESC LIMIT 1`,
+      )
+      .toArray();
+    this.#nextOffset = Math.max(saved?.next_offset ?? 0, last?.next_offset ?? 0);
+    this.#checkpoint = {
+      settledBefore: Math.max(saved?.settled_before ?? 0, last?.settled_before ?? 0),
+      historyBefore: Math.max(saved?.history_before ?? 0, last?.history_before ?? 0),
+    };
+  }
+
+  get nextOffset(): number {
+    return this.#nextOffset;
+  }
+
+  /** As it is on disk. */
+  get checkpoint(): Checkpoint {
+    return this.#checkpoint;
+  }
+
+  /** Writes the messages as the next ones of the log. Call within a transaction: it may be several rows. */
+  append(appends: readonly Append[], timeMs: number, checkpoint: Checkpoint): LogEntry[] {
+    const entries: LogEntry[] = [];
+    for (const segment of segmentsOf(appends)) {
+      const logged = segment.map(toLogged);
+      const firstOffset = this.#nextOffset;
+      this.#sql.exec(
+        `INSERT INTO segments (first_offset, count, time, messages, bodies, settled_before, history_before)
+         VALUES (?, ?, ?, ?, ?, ?, ?)`,
+        firstOffset, logged.length, timeMs, JSON.stringify(logged), concatenated(segment),
+        checkpoint.settledBefore, checkpoint.historyBefore,
+      );
+      this.#nextOffset += logged.length;
+      logged.forEach((message, index) => entries.push(toEntry(message, firstOffset + index, timeMs)));
+    }
+    this.#checkpoint = checkpoint;
+    return entries;
+  }
+
+  saveCheckpoint(checkpoint: Checkpoint): void {
+    this.#sql.exec(
+      `INSERT INTO checkpoint (id, settled_before, history_before, next_offset) VALUES (1, ?, ?, ?)
+       ON CONFLICT (id) DO UPDATE SET settled_before = excluded.settled_before,
+         history_before = excluded.history_before, next_offset = excluded.next_offset`,
+      checkpoint.settledBefore, checkpoint.historyBefore, this.#nextOffset,
+    );
+    this.#checkpoint = checkpoint;
+  }
+
+  /** The entries from an offset on, at most `limit`, without bytes. */
+  entriesFrom(offset: number, limit: number): LogEntry[] {
+    const rows = this.#sql.exec<SegmentRow>(
+      `SELECT first_offset, time, messages FROM segments
+       WHERE first_offset >= coalesce((SELECT max(first_offset) FROM segments WHERE first_offset <= ?1), 0)
+       ORDER BY first_offset LIMIT ?2`,
+      offset, limit,
+    );
+    const entries: LogEntry[] = [];
+    for (const row of rows) {
+      for (const entry of entriesOf(row)) {
+        if (entry.offset >= offset && entries.length < limit) entries.push(entry);
+      }
+      if (entries.length >= limit) break;
+    }
+    return entries;
+  }
+
+  /** One message with its bytes; null when it is not, or no longer, in the log. */
+  read(offset: number): { entry: LogEntry; message: StoredMessage } | null {
+    const row = this.#segmentOf(offset);
+    if (row === null) return null;
+    let start = 1; // SQL's substr counts from 1
+    for (const entry of entriesOf(row)) {
+      if (entry.offset !== offset) {
+        start += entry.size;
+        continue;
+      }
+      const { body } = this.#sql
+        .exec<{ body: ArrayBuffer }>("SELECT substr(bodies, ?, ?) AS body FROM segments WHERE first_offset = ?", start, entry.size, row.first_offset)
+        .one();
+      const { size: _size, matched: _matched, endpointIds: _endpointIds, expunged: _expunged, ...message } = entry;
+      return { entry, message: { ...message, body: new Uint8Array(body) } };
+    }
+    return null;
+  }
+
+  content(offset: number): Content {
+    const found = this.read(offset);
+    if (found === null) return { ok: false, code: "not-found" };
+    if (found.entry.expunged) return { ok: false, code: "expunged" };
+    return { ok: true, contentType: found.message.contentType, body: found.message.body };
+  }
+
+  /** Rewrites the segment without the message's bytes; false when there is no such message. */
+  expunge(offset: number): boolean {
+    const row = this.#segmentOf(offset);
+    if (row === null) return false;
+    const logged = parseLogged(row.messages);
+    const index = offset - row.first_offset;
+    const target = logged[index];
+    if (target === undefined) return false;
+    const start = logged.slice(0, index).reduce((sum, message) => sum + message.size, 0);
+    logged[index] = { ...target, size: 0, expunged: true };
+    const { bodies } = this.#sql
+      .exec<{ bodies: ArrayBuffer }>("SELECT bodies FROM segments WHERE first_offset = ?", row.first_offset)
+      .one();
+    this.#sql.exec(
+      "UPDATE segments SET messages = ?, bodies = ? WHERE first_offset = ?",
+      JSON.stringify(logged), without(new Uint8Array(bodies), start, target.size), row.first_offset,
+    );
+    return true;
+  }
+
+  /** Removes whole segments older than `beforeMs` that lie before `beforeOffset`, at most `limit`; how many went. */
+  trim(beforeMs: number, beforeOffset: number, limit: number): number {
+    return this.#sql.exec(
+      `DELETE FROM segments WHERE first_offset IN (
+         SELECT first_offset FROM segments WHERE first_offset + count <= ? AND time < ? ORDER BY first_offset LIMIT ?)`,
+      beforeOffset, beforeMs, limit,
+    ).rowsWritten;
+  }
+
+  /** The time of the oldest message left; null when the log is empty. */
+  oldestTimeMs(): number | null {
+    const [row] = this.#sql.exec<{ time: number }>("SELECT time FROM segments ORDER BY first_offset LIMIT 1").toArray();
+    return row?.time ?? null;
+  }
+
+  #segmentOf(offset: number): SegmentRow | null {
+    const [row] = this.#sql
+      .exec<SegmentRow>(
+        `SELECT first_offset, time, messages FROM segments
+         WHERE first_offset <= ?1 AND first_offset + count > ?1 ORDER BY first_offset DESC LIMIT 1`,
+        offset,
+      )
+      .toArray();
+    return row ?? null;
+  }
+}
+
+/** Cuts a commit into rows that each stay within the bounds. */
+function* segmentsOf(appends: readonly Append[]): Generator<Append[]> {
+  let segment: Append[] = [];
+  let bytes = 0;
+  for (const append of appends) {
+    const size = loggedBytes(append);
+    if (segment.length > 0 && (bytes + size > MAX_SEGMENT_BYTES || segment.length >= MAX_SEGMENT_MESSAGES)) {
+      yield segment;
+      segment = [];
+      bytes = 0;
+    }
+    segment.push(append);
+    bytes += size;
+  }
+  if (segment.length > 0) yield segment;
+}
+
+/** An upper estimate: every character of metadata may take three bytes. */
+function loggedBytes({ message, endpointIds }: Append): number {
+  const names = Object.entries({ ...message.attributes, ...message.event });
+  const metadata = names.reduce((sum, [name, value]) => sum + name.length + value.length + 6, 300);
+  const targets = endpointIds.length > MAX_LOGGED_TARGETS ? 0 : endpointIds.length * 35;
+  return message.body.length + 3 * metadata + targets;
+}
+
+function toLogged({ message, endpointIds }: Append): LoggedMessage {
+  return {
+    id: message.id,
+    contentType: message.contentType,
+    ...(Object.keys(message.attributes).length > 0 ? { attributes: message.attributes } : {}),
+    ...(message.event === undefined ? {} : { event: message.event }),
+    traceparent: message.traceparent,
+    size: message.body.length,
+    matched: endpointIds.length,
+    ...(endpointIds.length > MAX_LOGGED_TARGETS ? {} : { endpointIds }),
+  };
+}
+
+function toEntry(logged: LoggedMessage, offset: number, timeMs: number): LogEntry {
+  return {
+    id: logged.id,
+    offset,
+    timeMs,
+    contentType: logged.contentType,
+    attributes: logged.attributes ?? {},
+    ...(logged.event === undefined ? {} : { event: logged.event }),
+    traceparent: logged.traceparent,
+    size: logged.size,
+    matched: logged.matched,
+    endpointIds: logged.endpointIds ?? [],
+    expunged: logged.expunged ?? false,
+  };
+}
+
+function entriesOf(row: SegmentRow): LogEntry[] {
+  return parseLogged(row.messages).map((logged, index) => toEntry(logged, row.first_offset + index, row.time));
+}
+
+/** Rows are written by `append` alone, so their JSON has its shape. */
+function parseLogged(text: string): LoggedMessage[] {
+  return JSON.parse(text) as LoggedMessage[];
+}
+
+function concatenated(appends: readonly Append[]): ArrayBuffer {
+  const bodies = new Uint8Array(appends.reduce((sum, { message }) => sum + message.body.length, 0));
+  let at = 0;
+  for (const { message } of appends) {
+    bodies.set(message.body, at);
+    at += message.body.length;
+  }
+  return bodies.buffer;
+}
+
+function without(bytes: Uint8Array, start: number, length: number): ArrayBuffer {
+  const rest = new Uint8Array(bytes.length - length);
+  rest.set(bytes.subarray(0, start));
+  rest.set(bytes.subarray(start + length), start);
+  return rest.buffer;
+}

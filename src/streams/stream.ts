@@ -1,0 +1,413 @@
+import { DurableObject } from "cloudflare:workers";
+import type { DelivererApi } from "../delivery/contract.ts";
+import type { DeliveryRef, DeliveryResult } from "../delivery/outcome.ts";
+import { describeError, log } from "../log.ts";
+import { writeHistory } from "../storage/history-write.ts";
+import { ChosenIds } from "./chosen-ids.ts";
+import { answerAll, CommitQueue, type PendingAppend } from "./commit-queue.ts";
+import type { Append, Appended, AppendResult, Content, DeliveryJob, StreamApi, Work } from "./contract.ts";
+import { FirstAttempts } from "./first-attempts.ts";
+import { HistoryFeed } from "./history-feed.ts";
+import { type Due, jobsFor, sendJobs } from "./jobs.ts";
+import { Outbox } from "./outbox.ts";
+import { createTables } from "./schema.ts";
+import { type LogEntry, MAX_LOGGED_TARGETS, SegmentLog } from "./segment-log.ts";
+
+/** While anything is open, the object wakes at least this often, also after the process was killed. */
+const WATCH_INTERVAL_MS = 5_000;
+/** After a restart: time for attempts that outlived it to report, before they are made again. */
+const RECOVERY_DELAY_MS = 2_000;
+/** Settled first attempts are made durable by the next commit, or after this long. */
+const CHECKPOINT_DELAY_MS = 1_000;
+const HISTORY_DELAY_MS = 300;
+const MAX_HISTORY_DELAY_MS = 30_000;
+const SWEEP_LIMIT = 2_000;
+const RELEASE_LIMIT = 2_000;
+const RETENTION_MS = 30 * 24 * 60 * 60 * 1000;
+const TRIM_LIMIT = 200;
+
+/**
+ * One stream of one tenant: its sequencer, durable log and outbox. A message is accepted when it is on disk here;
+ * its first attempts are handed to the deliverer in groups, retries travel the queue, and the alarm finds whatever
+ * was lost on the way. Method shapes and errors: `StreamApi`.
+ */
+export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
+  readonly #log: SegmentLog;
+  readonly #outbox: Outbox;
+  readonly #chosenIds: ChosenIds;
+  readonly #history = new HistoryFeed();
+  readonly #commits = new CommitQueue();
+  readonly #firstAttempts: FirstAttempts;
+  #name: string | null;
+  #committing = false;
+  #alarmAtMs: number | null = null;
+  #checkpointTimer: ReturnType<typeof setTimeout> | null = null;
+  #historyTimer: ReturnType<typeof setTimeout> | null = null;
+  #historyDelayMs = HISTORY_DELAY_MS;
+  #historyWriting: Promise<void> | null = null;
+  /** Everything before it is in D1, or in the feed, respectively. */
+  #historyBefore: number;
+  #fedBefore: number;
+
+  constructor(ctx: DurableObjectState, env: Cloudflare.Env) {
+    super(ctx, env);
+    const { sql, kv } = ctx.storage;
+    createTables(sql);
+    this.#log = new SegmentLog(sql);
+    this.#outbox = new Outbox(sql);
+    this.#chosenIds = new ChosenIds(sql);
+    this.#name = kv.get<string>("name") ?? null;
+    this.#historyBefore = this.#log.checkpoint.historyBefore;
+    this.#fedBefore = this.#log.nextOffset;
+    this.#firstAttempts = new FirstAttempts(deliverer(ctx), (results) => this.#apply(results));
+    void ctx.blockConcurrencyWhile(async () => {
+      this.#alarmAtMs = await ctx.storage.getAlarm();
+      this.#recover();
+    });
+  }
+
+  ping(): "pong" {
+    return "pong";
+  }
+
+  async append(stream: string, appends: readonly Append[]): Promise<AppendResult> {
+    this.#remember(stream);
+    const result = this.#commits.push(appends);
+    if (!this.#committing) this.ctx.waitUntil(this.#commitAll());
+    return result;
+  }
+
+  async claim(stream: string, refs: readonly DeliveryRef[]): Promise<readonly Work[]> {
+    this.#remember(stream);
+    const work: Work[] = [];
+    for (const [offset, refsOfMessage] of byOffset(refs)) {
+      const found = this.#log.read(offset);
+      if (found === null || found.entry.expunged) continue;
+      const claims = this.#outbox.claim(refsOfMessage, Date.now());
+      if (claims.length > 0) work.push({ message: found.message, claims });
+    }
+    return work;
+  }
+
+  async settle(stream: string, results: readonly DeliveryResult[]): Promise<void> {
+    this.#remember(stream);
+    this.#apply(results);
+    this.#saveCheckpoint();
+  }
+
+  async reopen(stream: string, refs: readonly DeliveryRef[]): Promise<number> {
+    this.#remember(stream);
+    const nowMs = Date.now();
+    const due: Due[] = [];
+    for (const { offset, endpointId } of refs) {
+      const [entry] = this.#log.entriesFrom(offset, 1);
+      if (entry?.offset !== offset || entry.expunged) continue;
+      const delivery = { offset, endpointId, messageId: entry.id, messageTimeMs: entry.timeMs };
+      this.#outbox.reopen(delivery, nowMs);
+      this.#history.opened(delivery, nowMs, nowMs);
+      due.push({ offset, endpointId, atMs: nowMs });
+    }
+    this.#enqueue(due);
+    this.#scheduleHistory();
+    return due.length;
+  }
+
+  async release(stream: string, endpointId: string): Promise<number> {
+    this.#remember(stream);
+    return this.#release(endpointId);
+  }
+
+  async content(_stream: string, offset: number): Promise<Content> {
+    return this.#log.content(offset);
+  }
+
+  async expunge(stream: string, offset: number): Promise<boolean> {
+    this.#remember(stream);
+    const nowMs = Date.now();
+    const cancelled = this.#outbox.cancelMessage(offset);
+    for (const delivery of cancelled) {
+      this.#history.settled(delivery, { status: "cancelled", reason: "The content was expunged." }, nowMs);
+    }
+    this.#scheduleHistory();
+    return this.#log.expunge(offset);
+  }
+
+  async flushHistory(stream: string): Promise<void> {
+    this.#remember(stream);
+    await this.#writeHistory();
+  }
+
+  /** Finds what is overdue, asks held endpoints again, trims the log; then sets the next alarm. */
+  override async alarm(): Promise<void> {
+    this.#alarmAtMs = null;
+    const nowMs = Date.now();
+    this.#outbox.spill(nowMs);
+    const overdue = this.#outbox.sweep(nowMs, SWEEP_LIMIT);
+    const refs = [...overdue, ...this.#outbox.probes(nowMs)];
+    this.#trim(nowMs);
+    this.#saveCheckpoint();
+    this.#watch(overdue.length === SWEEP_LIMIT ? nowMs : null);
+    this.#enqueue(refs.map((ref) => ({ ...ref, atMs: nowMs })));
+    await this.#writeHistory();
+  }
+
+  /** Commits what waits, one group after the other: everything that arrives during a disk write shares the next one. */
+  async #commitAll(): Promise<void> {
+    this.#committing = true;
+    try {
+      while (!this.#commits.isEmpty) {
+        await this.#firstAttempts.room();
+        await scheduler.wait(0);
+        await this.#commit(this.#commits.take());
+      }
+    } finally {
+      this.#committing = false;
+    }
+  }
+
+  async #commit(taken: readonly PendingAppend[]): Promise<void> {
+    try {
+      const { results, entries, bodies } = this.ctx.storage.transactionSync(() => this.#write(taken));
+      this.#watch(null);
+      await this.ctx.storage.sync();
+      answerAll(taken, results);
+      this.#startFirstAttempts(entries, bodies);
+    } catch (error) {
+      for (const { reject } of taken) reject(error);
+      log("error", "commit.failed", { stream: this.#name, ...describeError(error) });
+      // What is in memory may be ahead of the disk now: start again from the disk.
+      this.ctx.abort("commit failed");
+    }
+  }
+
+  /** The transaction: log, targets and chosen ids of all appends of a group, or nothing of it. */
+  #write(taken: readonly PendingAppend[]): { results: Appended[][]; entries: LogEntry[]; bodies: Uint8Array[] } {
+    const nowMs = Date.now();
+    const fresh: Append[] = [];
+    const results = taken.map(({ appends }) =>
+      appends.map((append): Appended => {
+        const { message, endpointIds } = append;
+        const known = message.deduplicate ? this.#chosenIds.find(message.id, nowMs) : null;
+        if (known !== null) return { id: message.id, ...known, duplicate: true };
+        const appended = {
+          offset: this.#log.nextOffset + fresh.length,
+          timeMs: nowMs,
+          matched: endpointIds.length,
+        };
+        if (message.deduplicate) this.#chosenIds.add(message.id, appended);
+        fresh.push(append);
+        return { id: message.id, ...appended, duplicate: false };
+      }),
+    );
+    // The checkpoint is that before this group; the group is open from here on, also for a checkpoint taken meanwhile.
+    const entries = this.#log.append(fresh, nowMs, this.#checkpointNow());
+    fresh.forEach(({ endpointIds }, index) => {
+      const entry = entries[index];
+      if (entry === undefined) return;
+      if (endpointIds.length > MAX_LOGGED_TARGETS) this.#outbox.addRows(entry, endpointIds, nowMs);
+      else this.#outbox.add(entry, nowMs);
+    });
+    return { results, entries, bodies: fresh.map(({ message }) => message.body) };
+  }
+
+  #startFirstAttempts(entries: readonly LogEntry[], bodies: readonly Uint8Array[]): void {
+    const nowMs = Date.now();
+    for (const entry of entries) {
+      this.#history.message(entry);
+      const { offset, id: messageId, timeMs: messageTimeMs } = entry;
+      for (const endpointId of entry.endpointIds) {
+        this.#history.opened({ offset, endpointId, messageId, messageTimeMs }, nowMs, nowMs);
+      }
+      this.#fedBefore = offset + 1;
+    }
+    this.#scheduleHistory();
+    const queued = this.#firstAttempts.start(this.#stream(), entries, bodies, (offset, endpointIds) =>
+      this.#outbox.claimFirst(offset, endpointIds, nowMs),
+    );
+    this.#enqueue(queued.map((ref) => ({ ...ref, atMs: nowMs })));
+    if (entries.some((entry) => entry.matched > MAX_LOGGED_TARGETS)) this.#setAlarm(nowMs);
+  }
+
+  /** Applies results and sends what is to be tried again. Durable with the next commit, or the next checkpoint. */
+  #apply(results: readonly DeliveryResult[]): void {
+    const nowMs = Date.now();
+    const due: Due[] = [];
+    const answering = new Set<string>();
+    for (const result of results) {
+      const delivery = this.#outbox.settle(result, result.verdict, nowMs);
+      if (delivery === null) continue;
+      this.#history.settled(delivery, result.verdict, nowMs);
+      if (result.attempt !== undefined) this.#history.attempt(delivery, result.attempt);
+      if (result.verdict.status === "open") due.push({ ...delivery, atMs: result.verdict.nextAttemptAtMs });
+      if (delivery.wasHeld && result.verdict.status !== "held") answering.add(delivery.endpointId);
+    }
+    for (const endpointId of answering) this.#release(endpointId);
+    this.#enqueue(due);
+    if (due.length > 0) this.#watch(null);
+    this.#scheduleHistory();
+    this.#checkpointTimer ??= setTimeout(() => this.#onCheckpointTimer(), CHECKPOINT_DELAY_MS);
+  }
+
+  #release(endpointId: string): number {
+    const nowMs = Date.now();
+    const count = this.#outbox.release(endpointId, nowMs);
+    const due = this.#outbox.dueOf(endpointId, RELEASE_LIMIT);
+    this.#enqueue(due.map((ref) => ({ ...ref, atMs: nowMs })));
+    this.#watch(null);
+    return count;
+  }
+
+  /** Puts references on the queue; a queue that refuses is no loss, for the sweep finds what is overdue. */
+  #enqueue(due: readonly Due[]): void {
+    if (due.length === 0) return;
+    const jobs = jobsFor(this.#stream(), due, Date.now());
+    const queue: Queue<DeliveryJob> = this.env.DELIVERIES;
+    this.ctx.waitUntil(
+      sendJobs(queue, jobs).catch((error: unknown) => {
+        log("warn", "queue.send-failed", { stream: this.#name, jobs: jobs.length, ...describeError(error) });
+      }),
+    );
+  }
+
+  #checkpointNow(): { settledBefore: number; historyBefore: number } {
+    const settledBefore = this.#outbox.settledBefore(this.#log.nextOffset);
+    return { settledBefore, historyBefore: Math.min(this.#historyBefore, this.#log.nextOffset) };
+  }
+
+  #saveCheckpoint(): void {
+    const now = this.#checkpointNow();
+    const saved = this.#log.checkpoint;
+    if (now.settledBefore === saved.settledBefore && now.historyBefore === saved.historyBefore) return;
+    this.#log.saveCheckpoint(now);
+  }
+
+  #onCheckpointTimer(): void {
+    this.#checkpointTimer = null;
+    this.#outbox.spill(Date.now());
+    this.#saveCheckpoint();
+    this.#watch(null);
+    if (this.#outbox.hasInFlight()) this.#checkpointTimer = setTimeout(() => this.#onCheckpointTimer(), CHECKPOINT_DELAY_MS);
+  }
+
+  #scheduleHistory(): void {
+    if (this.#historyTimer !== null || this.#history.isEmpty) return;
+    this.#historyTimer = setTimeout(() => {
+      this.#historyTimer = null;
+      this.ctx.waitUntil(this.#writeHistory());
+    }, this.#historyDelayMs);
+  }
+
+  /** Writes the feed to D1, one batch at a time, in order. */
+  async #writeHistory(): Promise<void> {
+    while (this.#historyWriting !== null) await this.#historyWriting;
+    if (this.#history.isEmpty) return;
+    this.#historyWriting = this.#writeHistoryBatch().finally(() => (this.#historyWriting = null));
+    await this.#historyWriting;
+  }
+
+  async #writeHistoryBatch(): Promise<void> {
+    const before = this.#fedBefore;
+    const batch = this.#history.take(this.#stream());
+    try {
+      await writeHistory(this.env.DB, batch);
+      if (!this.#history.hasGaps) this.#historyBefore = before;
+      this.#historyDelayMs = HISTORY_DELAY_MS;
+      this.#checkpointTimer ??= setTimeout(() => this.#onCheckpointTimer(), CHECKPOINT_DELAY_MS);
+    } catch (error) {
+      this.#history.putBack(batch);
+      this.#historyDelayMs = Math.min(this.#historyDelayMs * 2, MAX_HISTORY_DELAY_MS);
+      log("warn", "history.write-failed", { stream: this.#name, ...describeError(error) });
+      this.#scheduleHistory();
+    }
+  }
+
+  /** After a restart: what the checkpoint does not cover is open, and history is told again what it may have missed. */
+  #recover(): void {
+    const { settledBefore, historyBefore } = this.#log.checkpoint;
+    const nowMs = Date.now();
+    const dueAtMs = nowMs + RECOVERY_DELAY_MS;
+    this.#outbox.forgetAttempts(dueAtMs);
+    const reported = Math.min(settledBefore, historyBefore);
+    for (let offset = reported; offset < this.#log.nextOffset; ) {
+      const entries = this.#log.entriesFrom(offset, 500);
+      for (const entry of entries) {
+        if (entry.offset >= settledBefore && !entry.expunged) this.#outbox.addRows(entry, entry.endpointIds, dueAtMs);
+        this.#retell(entry, nowMs);
+      }
+      offset = (entries.at(-1)?.offset ?? this.#log.nextOffset) + 1;
+    }
+    for (const { delivery, dead, nextAtMs } of this.#outbox.rowsFrom(reported)) {
+      if (dead) this.#history.settled(delivery, { status: "dead", reason: "All attempts failed." }, nowMs);
+      else this.#history.opened(delivery, nextAtMs ?? nowMs, nowMs);
+    }
+    if (reported < this.#log.nextOffset) this.#setAlarm(dueAtMs);
+    this.#scheduleHistory();
+    this.#watch(null);
+  }
+
+  /** A delivery before the checkpoint without a row was delivered: rows say otherwise right after this. */
+  #retell(entry: LogEntry, nowMs: number): void {
+    this.#history.message(entry);
+    const { offset, id: messageId, timeMs: messageTimeMs } = entry;
+    for (const endpointId of entry.endpointIds) {
+      this.#history.settled({ offset, endpointId, messageId, messageTimeMs }, { status: "delivered" }, nowMs);
+    }
+  }
+
+  #trim(nowMs: number): void {
+    const open = this.#outbox.lowestOpenOffset() ?? this.#log.nextOffset;
+    const removed = this.#log.trim(nowMs - RETENTION_MS, Math.min(open, this.#log.checkpoint.settledBefore), TRIM_LIMIT);
+    const [oldest] = removed > 0 ? this.#log.entriesFrom(0, 1) : [];
+    if (removed > 0) this.#outbox.forgetDeadBefore(oldest?.offset ?? this.#log.nextOffset);
+    this.#chosenIds.prune(nowMs);
+  }
+
+  /** Sees to it that the object wakes when something may be overdue, whatever happens to the process. */
+  #watch(atMs: number | null): void {
+    const nowMs = Date.now();
+    // The alarm looks at everything again when it runs, so one that comes soon is enough.
+    if (this.#alarmAtMs !== null && this.#alarmAtMs <= nowMs + WATCH_INTERVAL_MS) return;
+    const busy = this.#outbox.hasInFlight() || !this.#history.isEmpty || !this.#commits.isEmpty || this.#committing;
+    const wakes = [atMs, busy ? nowMs + WATCH_INTERVAL_MS : null, this.#outbox.nextWakeMs(), this.#trimAtMs()];
+    this.#setAlarm(Math.min(...wakes.filter((wake) => wake !== null)));
+  }
+
+  #trimAtMs(): number | null {
+    const oldest = this.#log.oldestTimeMs();
+    return oldest === null ? null : oldest + RETENTION_MS;
+  }
+
+  #setAlarm(atMs: number): void {
+    if (!Number.isFinite(atMs) || (this.#alarmAtMs !== null && this.#alarmAtMs <= atMs)) return;
+    this.#alarmAtMs = atMs;
+    this.ctx.waitUntil(this.ctx.storage.setAlarm(Math.max(atMs, Date.now() + 1)));
+  }
+
+  /** The object learns its name from its first caller, and keeps it for alarms. */
+  #remember(stream: string): void {
+    if (this.#name === stream) return;
+    this.#name = stream;
+    this.ctx.storage.kv.put("name", stream);
+  }
+
+  #stream(): string {
+    if (this.#name === null) throw new Error("the stream has no name yet");
+    return this.#name;
+  }
+}
+
+/** The Worker's own stateless entrypoint, through the loopback of `ctx.exports`; the cast states its contract. */
+function deliverer(ctx: DurableObjectState): DelivererApi {
+  const { Deliverer } = ctx.exports as unknown as { Deliverer: DelivererApi };
+  return Deliverer;
+}
+
+function byOffset(refs: readonly DeliveryRef[]): Map<number, DeliveryRef[]> {
+  const groups = new Map<number, DeliveryRef[]>();
+  for (const ref of refs) {
+    const group = groups.get(ref.offset);
+    if (group === undefined) groups.set(ref.offset, [ref]);
+    else group.push(ref);
+  }
+  return groups;
+}

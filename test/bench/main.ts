@@ -1,0 +1,83 @@
+/**
+ * `npm run bench`: the gateway, as `npm start` runs it, next to a bare relay in the same runtime on the same machine,
+ * to the same receiver, under the same load. README.md beside this file says how to read the figures.
+ */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { startSnsSimulator } from "../../src/local/sns-simulator/index.ts";
+import type { Bench } from "./bench.ts";
+import { measureCeiling } from "./ceiling.ts";
+import { startGateway } from "./gateway.ts";
+import { startGenerator } from "./load/generator.ts";
+import { startReceiver } from "./load/receiver.ts";
+import { describeMachine, watchOthers } from "./machine.ts";
+import { type Options, parseOptions, USAGE } from "./options.ts";
+import { startRelay } from "./relay/start.ts";
+import { figuresOf, renderReport, renderRow, type Report } from "./report.ts";
+import { ROWS } from "./rows/index.ts";
+import type { RowReport } from "./rows/row.ts";
+
+type Stop = () => Promise<void>;
+
+async function main(): Promise<void> {
+  const options = readOptions();
+  const directory = mkdtempSync(join(tmpdir(), "postern-bench-"));
+  const stops: Stop[] = [() => Promise.resolve(rmSync(directory, { recursive: true, force: true }))];
+  try {
+    const report = await measureAll(options, await start(options, directory, stops));
+    console.info(`\n${renderReport(report)}`);
+    if (options.json !== null) writeFileSync(options.json, `${JSON.stringify(report, null, 2)}\n`);
+  } finally {
+    for (const stop of stops.toReversed()) await stop();
+  }
+}
+
+async function start(options: Options, directory: string, stops: Stop[]): Promise<Bench> {
+  const started = <Part extends { stop: Stop }>(part: Part): Part => {
+    stops.push(() => part.stop());
+    return part;
+  };
+  const receiver = started(await startReceiver());
+  const generator = started(await startGenerator());
+  const sns = await startSnsSimulator();
+  stops.push(() => sns.close());
+  const relayDirectory = join(directory, "relay");
+  mkdirSync(relayDirectory);
+  const relay = started(await startRelay(relayDirectory));
+  const gateway = started(await startGateway(directory, receiver.port, sns.url));
+  return { relay, gateway, receiver, generator, sns, runs: options.runs, seconds: options.seconds };
+}
+
+async function measureAll(options: Options, bench: Bench): Promise<Report> {
+  const othersShare = watchOthers();
+  const ceiling = await measureCeiling(bench.generator, bench.receiver);
+  const rows: RowReport[] = [];
+  for (const row of ROWS.filter(({ name }) => options.only.includes(name))) {
+    rows.push(await row.measure(bench));
+    console.info(rows.slice(-1).map(renderRow).join());
+  }
+  const { strays } = await bench.receiver.counts();
+  return {
+    date: new Date().toISOString(),
+    machine: describeMachine(),
+    runs: options.runs,
+    secondsPerRun: options.seconds,
+    ceiling,
+    otherProgramsShare: othersShare(),
+    strays,
+    rows,
+    figures: figuresOf(rows, strays),
+  };
+}
+
+function readOptions(): Options {
+  try {
+    return parseOptions(process.argv.slice(2));
+  } catch (error) {
+    console.error(`${error instanceof Error ? error.message : String(error)}\n\n${USAGE}`);
+    process.exit(2);
+  }
+}
+
+await main();

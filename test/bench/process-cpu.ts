@@ -1,0 +1,50 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { cpus } from "node:os";
+
+/** `USER_HZ`, the unit of /proc/<pid>/stat: 100 on every Linux that user space sees. */
+const TICKS_PER_SECOND = 100;
+
+type Process = { readonly pid: number; readonly parent: number; readonly cpuMs: number };
+
+/** CPU milliseconds, user and system, that a process and all its descendants have used; null where there is no /proc. */
+export function treeCpuMs(rootPid: number): number | null {
+  const processes = listProcesses();
+  if (processes === null) return null;
+  const tree = new Set([rootPid]);
+  let total = 0;
+  // Pids may wrap, so a child can come before its parent in the list: go on until nothing is added.
+  for (let size = 0; size !== tree.size; ) {
+    size = tree.size;
+    for (const { pid, parent } of processes) if (tree.has(parent)) tree.add(pid);
+  }
+  for (const { pid, cpuMs } of processes) if (tree.has(pid)) total += cpuMs;
+  return total;
+}
+
+/** CPU milliseconds that all programs of the machine have used since it started. */
+export function machineCpuMs(): number {
+  return cpus().reduce((sum, { times }) => sum + times.user + times.nice + times.sys + times.irq, 0);
+}
+
+function listProcesses(): Process[] | null {
+  let names: string[];
+  try {
+    names = readdirSync("/proc");
+  } catch {
+    return null;
+  }
+  return names.filter((name) => /^\d+$/.test(name)).flatMap((name) => readProcess(Number(name)) ?? []);
+}
+
+/** proc(5): after the name in parentheses come state, ppid (4th field), …, utime and stime (14th and 15th). */
+function readProcess(pid: number): Process | null {
+  let stat: string;
+  try {
+    stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+  } catch {
+    return null; // it ended between the listing and now
+  }
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  const ticks = Number(fields[11]) + Number(fields[12]);
+  return { pid, parent: Number(fields[1]), cpuMs: (ticks * 1000) / TICKS_PER_SECOND };
+}

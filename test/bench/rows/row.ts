@@ -1,0 +1,64 @@
+import type { Bench } from "../bench.ts";
+import type { Measurement } from "../measure.ts";
+import type { Spread } from "../statistics.ts";
+
+/** The keys of the flat `figures` of the JSON report. */
+export type FigureName =
+  | "throughputRatio"
+  | "latencyP50Ratio"
+  | "latencyP99Ratio"
+  | "fanout10Ratio"
+  | "cpuRatio"
+  | "snsRatio"
+  | "batchRatio";
+
+export type Target = { readonly atLeast: number } | { readonly atMost: number };
+
+/** One figure of two things measured side by side; `ratio` is subject over baseline, run by run. */
+export type Comparison = {
+  readonly label: string;
+  readonly unit: string;
+  readonly baselineName: string;
+  readonly subjectName: string;
+  readonly baseline: Spread;
+  readonly subject: Spread;
+  readonly ratio: Spread;
+  readonly figure?: FigureName;
+  readonly target?: Target;
+};
+
+/** What a row counted in all its measured runs, of the gateway and of the relay together. */
+export type Counts = {
+  readonly lost: number;
+  readonly duplicates: number;
+  /** Requests answered with anything but 2xx, and not at all. */
+  readonly refused: number;
+  readonly unanswered: number;
+};
+
+export type RowReport = {
+  readonly name: string;
+  readonly title: string;
+  readonly comparisons: readonly Comparison[];
+  readonly counts: { readonly gateway: Counts; readonly relay: Counts };
+  /** Lines that explain a figure, such as what refused requests were told. */
+  readonly notes: readonly string[];
+};
+
+export type Row = { readonly name: string; readonly measure: (bench: Bench) => Promise<RowReport> };
+
+export function countsOf(measurements: readonly Measurement[]): Counts {
+  const sum = (of: (measurement: Measurement) => number): number => measurements.reduce((total, each) => total + of(each), 0);
+  return {
+    lost: sum((each) => each.lost),
+    duplicates: sum((each) => each.duplicates),
+    refused: sum((each) => each.refused),
+    unanswered: sum((each) => each.unanswered),
+  };
+}
+
+/** What refused requests were told, each thing once. */
+export function refusals(name: string, measurements: readonly Measurement[]): string[] {
+  const told = new Set(measurements.flatMap(({ refusal }) => (refusal === null ? [] : [refusal.slice(0, 300)])));
+  return [...told].map((refusal) => `${name} refused: ${refusal}`);
+}

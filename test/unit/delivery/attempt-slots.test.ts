@@ -1,0 +1,53 @@
+import { describe, expect, it } from "vitest";
+import { AttemptSlots, type Slot } from "../../../src/delivery/attempt-slots.ts";
+
+function acquireUntilRefused(slots: AttemptSlots, endpointId: string, nowMs: number): { held: Slot[]; refusal: string } {
+  const held: Slot[] = [];
+  for (let count = 0; count < 10_000; count++) {
+    const slot = slots.tryAcquire(endpointId, nowMs);
+    if (typeof slot === "string") return { held, refusal: slot };
+    held.push(slot);
+  }
+  throw new Error("it never refused");
+}
+
+describe("the bound on attempts in flight", () => {
+  it("refuses beyond its room and gives a place back when an attempt ends", () => {
+    const slots = new AttemptSlots();
+    const { held, refusal } = acquireUntilRefused(slots, "ep_a", 0);
+    expect(refusal).toBe("no-room");
+    expect(held).toHaveLength(64);
+    held[0]?.release();
+    expect(typeof slots.tryAcquire("ep_b", 0)).toBe("object");
+    expect(slots.tryAcquire("ep_b", 0)).toBe("no-room");
+  });
+
+  it("does not let endpoints that hang use up the room of the others", () => {
+    const slots = new AttemptSlots();
+    for (let endpoint = 0; endpoint < 4; endpoint++) {
+      for (let count = 0; count < 16; count++) slots.tryAcquire(`ep_hangs${endpoint}`, 0);
+    }
+    expect(slots.tryAcquire("ep_answers", 0)).toBe("no-room");
+    expect(typeof slots.tryAcquire("ep_answers", 300)).toBe("object");
+    expect(slots.tryAcquire("ep_hangs1", 300)).toBe("endpoint-busy");
+  });
+
+  it("counts a slow attempt out when it ends, once", () => {
+    const slots = new AttemptSlots();
+    const held = Array.from({ length: 16 }, () => slots.tryAcquire("ep_a", 0));
+    expect(slots.tryAcquire("ep_a", 400)).toBe("endpoint-busy");
+    const [first] = held;
+    if (typeof first === "object") {
+      first.release();
+      first.release();
+    }
+    expect(typeof slots.tryAcquire("ep_a", 400)).toBe("object");
+  });
+
+  it("forgets attempts whose request was killed", () => {
+    const slots = new AttemptSlots();
+    for (let count = 0; count < 16; count++) slots.tryAcquire("ep_a", 0);
+    expect(slots.tryAcquire("ep_a", 59_000)).toBe("endpoint-busy");
+    expect(typeof slots.tryAcquire("ep_a", 60_001)).toBe("object");
+  });
+});

@@ -1,0 +1,44 @@
+import { cloudflareTest, readD1Migrations } from "@cloudflare/vitest-plugin";
+import { defineConfig } from "vitest/config";
+
+/** Keys of the tests alone: any 32 bytes do, and they must not change from one run to the next. */
+const TEST_KEY_RING = `test:${Buffer.alloc(32, 7).toString("base64")}`;
+
+export default defineConfig({
+  test: {
+    projects: [
+      { test: { name: "unit", include: ["test/unit/**/*.test.ts"], environment: "node" } },
+      {
+        plugins: [
+          cloudflareTest(async () => ({
+            wrangler: { configPath: "./wrangler.toml" },
+            miniflare: {
+              bindings: {
+                POSTERN_ADMIN_TOKEN: "pst_operator_of_the_worker_tests_0123456789",
+                POSTERN_ENCRYPTION_KEYS: TEST_KEY_RING,
+                POSTERN_ALLOW_HTTP: "1",
+                TEST_MIGRATIONS: await readD1Migrations("migrations"),
+              },
+              // A test that forgot to answer a fetch must fail, not reach the network.
+              outboundService: (request: { readonly url: string }) => {
+                throw new Error(`no test answers ${request.url}`);
+              },
+            },
+          })),
+        ],
+        test: { name: "worker", include: ["test/worker/**/*.test.ts"] },
+      },
+      {
+        test: {
+          name: "system",
+          include: ["test/system/**/*.test.ts"],
+          environment: "node",
+          // Each file starts gateways of its own; more than one at a time would only make them slow.
+          fileParallelism: false,
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
+        },
+      },
+    ],
+  },
+});
