@@ -11,8 +11,8 @@ export type StreamLookup = (stream: string) => StreamApi;
 
 /**
  * Opens deliveries of any number of streams again, in their order within each stream, and has the streams report
- * it, so that history shows it before this answers. Counts those opened: one that is open already, or whose message
- * the stream no longer has, is not. Safe to repeat.
+ * it, so that history shows it before this answers. Counts those opened: one whose message the stream no longer has
+ * is not. Safe to repeat.
  */
 export async function reopenDeliveries(
   streamOf: StreamLookup,

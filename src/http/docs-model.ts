@@ -33,9 +33,9 @@ const Schema: z.ZodType<Schema> = z.lazy(() =>
     format: z.string().optional(),
     pattern: z.string().optional(),
     enum: z.array(z.unknown()).optional(),
-    const: z.unknown(),
-    default: z.unknown(),
-    example: z.unknown(),
+    const: z.unknown().optional(),
+    default: z.unknown().optional(),
+    example: z.unknown().optional(),
     minimum: z.number().optional(),
     maximum: z.number().optional(),
     minLength: z.number().optional(),
@@ -111,11 +111,16 @@ export function resolveParameter(document: DocumentModel, parameter: Operation["
 export function typeName(document: DocumentModel, given: Schema): string {
   const schema = resolveSchema(document, given);
   if (schema.const !== undefined) return JSON.stringify(schema.const);
-  if (schema.enum !== undefined) return schema.enum.map((value) => JSON.stringify(value)).join(" | ");
+  if (schema.enum !== undefined) return enumName(schema.enum, schema.type);
   const choices = schema.anyOf ?? schema.oneOf;
   if (choices !== undefined) return [...new Set(choices.map((choice) => typeName(document, choice)))].join(" or ");
   const types = typeof schema.type === "string" ? [schema.type] : (schema.type ?? (schema.properties ? ["object"] : ["any"]));
   return types.map((type) => oneTypeName(document, schema, type)).join(" or ");
+}
+
+function enumName(values: readonly unknown[], type: Schema["type"]): string {
+  const nullable = Array.isArray(type) && type.includes("null") && !values.includes(null);
+  return [...values, ...(nullable ? [null] : [])].map((value) => JSON.stringify(value)).join(" | ");
 }
 
 function oneTypeName(document: DocumentModel, schema: Schema, type: string): string {

@@ -107,8 +107,14 @@ function responses(document: DocumentModel, operation: Operation): Markup {
     ([status, { description, content }]) => html`<div><dt><code>${status}</code></dt><dd>${prose(description)}
 ${Object.entries(content ?? {})
   .filter(([type]) => type !== "application/problem+json")
-  .map(([, { schema }]) => (schema === undefined ? "" : schemaFields(document, schema, 1)))}</dd></div>`,
+  .map(([, { schema }]) => (schema === undefined ? "" : responseFields(document, schema)))}</dd></div>`,
   )}</dl>`;
+}
+
+/** Folded, for they are many and mostly known from the request. */
+function responseFields(document: DocumentModel, schema: Schema): Markup | string {
+  if (fieldsOf(document, schema).length === 0) return "";
+  return html`<details><summary>Fields</summary>${schemaFields(document, schema, 1)}</details>`;
 }
 
 function schemaFields(document: DocumentModel, schema: Schema, depth: number): Markup | string {

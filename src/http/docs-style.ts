@@ -66,6 +66,8 @@ dd { margin: 0; font-size: 0.92rem; }
 dd .type { color: var(--soft); font: 0.8rem var(--mono); }
 dd dl { margin: 0.4rem 0 0.2rem; padding-left: 0.9rem; border-top: 0; border-left: 2px solid var(--line); }
 dd dl > div { grid-template-columns: minmax(7rem, 11rem) minmax(0, 1fr); }
+details { margin-top: 0.25rem; }
+summary { cursor: pointer; color: var(--accent); font-size: 0.85rem; width: max-content; }
 
 pre {
   margin: 0.4rem 0 0; padding: 0.9rem 1.1rem; background: var(--raised); border: 1px solid var(--line);

@@ -26,7 +26,9 @@ const Format = z.enum(["raw", "cloudevents", "cloudevents-json"], {
 export const FilterScopeName = z.enum(["attributes", "body"], { error: "Must be `attributes` or `body`." });
 
 // Names and patterns are judged by the registry, not here: a malformed one is a 400 (`malformed-target`).
-export const TopicPatternText = z.string().openapi({ description: "A topic, `orders.*`, `orders.**` or `**`", example: "orders.*" });
+export const TopicPatternText = z
+  .string()
+  .openapi({ description: "A topic, `orders.*`, `orders.**` or `**`", example: "orders.*" });
 const NodeName = z
   .string()
   .nullable()
@@ -38,11 +40,19 @@ export const QueueName = z
 export const FilterPolicy = z
   .record(z.string(), z.unknown())
   .nullable()
-  .openapi({ type: "object", description: "Amazon SNS filter policy", example: { country: ["DE", { prefix: "A" }] } });
+  .openapi({
+    type: ["object", "null"],
+    additionalProperties: {},
+    description: "Amazon SNS filter policy",
+    example: { country: ["DE", { prefix: "A" }] },
+  });
 
 const Name = z.string().max(128, { error: "May have at most 128 characters." }).nullable();
 const Description = z.string().max(1024, { error: "May have at most 1024 characters." }).nullable();
-const Url = z.string().nullable().openapi({ description: "Public and https; checked again at every attempt", example: "https://example.com/hook" });
+const Url = z
+  .string()
+  .nullable()
+  .openapi({ description: "Public and https; checked again at every attempt", example: "https://example.com/hook" });
 const Topics = z.array(TopicPatternText).max(MAX_TOPICS, { error: `May list at most ${MAX_TOPICS} topics.` });
 
 const CustomHeaders = z
@@ -62,7 +72,7 @@ const CustomHeaders = z
   .transform((headers) => Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value])))
   .nullable()
   .openapi({
-    type: "object",
+    type: ["object", "null"],
     additionalProperties: { type: "string" },
     description: "Sent with every request. Values are shown as `***`; sent back so, a value stays as it is",
     example: { authorization: "Bearer abc" },
@@ -101,12 +111,12 @@ const RateLimit = z
 const Fallback = z
   .literal("pull", { error: "Must be `pull` or null." })
   .nullable()
-  .openapi({ description: "Where exhausted messages go" });
+  .openapi({ type: ["string", "null"], enum: ["pull", null], description: "Where exhausted messages go" });
 
 const SCALAR_ERROR = `Must be a text of at most ${MAX_METADATA_VALUE_CHARACTERS} characters, a number, a boolean or null.`;
 const Metadata = z
   .record(
-    z.string().min(1).max(MAX_METADATA_KEY_CHARACTERS, { error: `A key has at most ${MAX_METADATA_KEY_CHARACTERS} characters.` }),
+    z.string().min(1).max(MAX_METADATA_KEY_CHARACTERS),
     z.union([z.string().max(MAX_METADATA_VALUE_CHARACTERS), z.number(), z.boolean(), z.null()], { error: SCALAR_ERROR }),
   )
   .refine((metadata) => Object.keys(metadata).length <= MAX_METADATA_KEYS, {
@@ -207,7 +217,10 @@ export const RotateSecret = z
 /** Body of `POST /v1/endpoints/{id}/test`. */
 export const TestEndpoint = z
   .strictObject({
-    topic: z.string().optional().openapi({ description: "Default: the first topic it subscribes to", example: "orders.completed" }),
+    topic: z
+      .string()
+      .optional()
+      .openapi({ description: "Default: the first topic it subscribes to", example: "orders.completed" }),
     data: z.unknown().optional().openapi({ description: "Any JSON; default: an example" }),
   })
   .openapi("TestEndpoint");

@@ -1,4 +1,4 @@
-import { OpenAPIHono } from "@hono/zod-openapi";
+import { OpenAPIHono, type z } from "@hono/zod-openapi";
 import type { Config } from "../config.ts";
 import type { KeyRing } from "../crypto/keyring.ts";
 import { type FieldError, type Problem, ProblemError, problemResponse } from "./problem.ts";
@@ -32,10 +32,7 @@ export function createRouter(): OpenAPIHono<AppEnv> {
   return new OpenAPIHono<AppEnv>({
     defaultHook: (result, c) => {
       if (result.success) return undefined;
-      const errors = result.error.issues.map((issue): FieldError => ({
-        pointer: fieldPointer(result.target, issue.path),
-        detail: issue.message,
-      }));
+      const errors = result.error.issues.flatMap((issue) => fieldErrors(result.target, issue));
       return problemResponse(
         { code: "invalid-request", detail: "Mend the listed fields and send the request again.", errors },
         c.get("requestId"),
@@ -47,6 +44,15 @@ export function createRouter(): OpenAPIHono<AppEnv> {
 /** Ends a route's parsing with a problem. */
 export function fail(problem: Problem): never {
   throw new ProblemError(problem);
+}
+
+/** An unknown field is named itself, not the object it stands in. */
+function fieldErrors(target: string, issue: z.core.$ZodIssue): FieldError[] {
+  if (issue.code !== "unrecognized_keys") return [{ pointer: fieldPointer(target, issue.path), detail: issue.message }];
+  return issue.keys.map((key) => ({
+    pointer: fieldPointer(target, [...issue.path, key]),
+    detail: "There is no such field: leave it out or mend its name.",
+  }));
 }
 
 function fieldPointer(target: string, path: readonly PropertyKey[]): string {

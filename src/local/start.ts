@@ -5,7 +5,6 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
-import workerd from "workerd";
 import { addressesOf, freePort, hostAndPort, portIsFree } from "./addresses.ts";
 import { bundleWorker } from "./bundle.ts";
 import { type DataDir, claimDataDir, readPorts, writePorts } from "./data-dir.ts";
@@ -15,6 +14,7 @@ import { migrate } from "./migrate.ts";
 import { type Settings, readSettings } from "./settings.ts";
 import { tryThis } from "./try-this.ts";
 import { type WorkerEnvironment, workerEnvironment } from "./worker-environment.ts";
+import { WORKERD_VERSION } from "./workerd-binary.ts";
 import { workerdConfig } from "./workerd-config.ts";
 import { type RunningWorkerd, superviseWorkerd } from "./workerd-process.ts";
 import { type Wrangler, parseWrangler } from "./wrangler-file.ts";
@@ -38,7 +38,7 @@ type Plan = {
 async function main(): Promise<void> {
   const plan = await makePlan();
   const { settings, wrangler, dataDir } = plan;
-  say(`Postern on workerd ${workerd.version}, data in ${relative(process.cwd(), dataDir.path) || "."}`);
+  say(`Postern on workerd ${WORKERD_VERSION}, data in ${relative(process.cwd(), dataDir.path) || "."}`);
 
   const [emulators] = await Promise.all([startEmulators(settings, dataDir), build(plan)]);
   const applied = await migrate(ROOT, wrangler, dataDir);

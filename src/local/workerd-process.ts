@@ -3,8 +3,8 @@ import { once } from "node:events";
 import { rmSync } from "node:fs";
 import { dirname } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import workerd from "workerd";
 import { commandLine, killAndWait, readPid, signal } from "./processes.ts";
+import { WORKERD_PATH } from "./workerd-binary.ts";
 
 export type WorkerdCommand = {
   readonly configPath: string;
@@ -61,7 +61,7 @@ export async function startWorkerd(command: WorkerdCommand): Promise<RunningWork
   await endLeftoverWorkerd(command.pidPath);
   const child = spawn(
     "sh",
-    ["-c", SHELL, command.pidPath, workerd.default, "serve", "--experimental", command.configPath, "config"],
+    ["-c", SHELL, command.pidPath, WORKERD_PATH, "serve", "--experimental", command.configPath, "config"],
     { stdio: ["pipe", "inherit", "inherit"], env: { ...command.environment } },
   );
   const ended = endOf(child);

@@ -25,12 +25,15 @@ const URI_CHARACTERS = /^[A-Za-z0-9\-._~:/?#[\]@!$&'()*+,;=%]+$/;
 const RFC3339 =
   /^(\d{4})-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])[Tt]([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d{1,32})?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)$/;
 
+/** Attributes as sent, by name; null for one that could not be read, whose fault is known already. */
+export type SentAttributes = ReadonlyMap<string, string | null>;
+
 /**
- * Checks the attributes of one event, by name; faults are added with where the attribute was sent.
+ * Checks the attributes of one event; faults are added with where the attribute was sent.
  * @param idOnly whether an event may consist of an `id` alone: a plain message whose publisher chose its id
  */
 export function parseContext(
-  attributes: ReadonlyMap<string, string>,
+  attributes: SentAttributes,
   pointerOf: (name: string) => string,
   errors: FieldFault[],
   idOnly = false,
@@ -40,6 +43,7 @@ export function parseContext(
   }
   const event: [string, string][] = [];
   for (const [name, value] of attributes) {
+    if (value === null) continue;
     const detail = nameFault(name) ?? valueFault(name, value);
     if (detail !== null) errors.push({ pointer: pointerOf(name), detail });
     else if (!ELSEWHERE.has(name)) event.push([name, value]);

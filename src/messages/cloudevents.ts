@@ -55,14 +55,14 @@ export function detectMode(headers: Headers): CloudEventsMode {
  */
 export function parseBinary(headers: Headers, body: Uint8Array): ParsedEvents {
   const errors: FieldFault[] = [];
-  const attributes = new Map<string, string>();
+  const attributes = new Map<string, string | null>();
   headers.forEach((value, header) => {
     if (!header.startsWith(HEADER_PREFIX)) return;
     const name = header.slice(HEADER_PREFIX.length);
     const decoded = decodeHeaderValue(value);
     if (name === "datacontenttype") errors.push({ pointer: `header:${header}`, detail: "belongs in `Content-Type`" });
     else if (decoded === null) errors.push({ pointer: `header:${header}`, detail: "must be percent-encoded UTF-8" });
-    attributes.set(name, decoded ?? "");
+    attributes.set(name, decoded);
   });
   const idOnly = attributes.has("id") && MARKS.every((mark) => mark === "ce-id" || !headers.has(mark));
   const context = parseContext(attributes, (name) => `header:${HEADER_PREFIX}${name}`, errors, idOnly);
@@ -99,7 +99,7 @@ function parseEnvelope(text: string, base: string): ParsedEvents {
   if (!scanned.ok) return malformed(`At character ${scanned.position}: ${scanned.detail}.`);
   const pointerOf = (name: string): string => `${base}/${name.replaceAll("~", "~0").replaceAll("/", "~1")}`;
   const errors = scanned.duplicateKeys.map((key): FieldFault => ({ pointer: pointerOf(key), detail: "comes twice" }));
-  const attributes = new Map<string, string>();
+  const attributes = new Map<string, string | null>();
   let data: string | null = null;
   let base64: string | null = null;
   for (const member of scanned.members) {
@@ -120,7 +120,7 @@ function parseEnvelope(text: string, base: string): ParsedEvents {
 function readAttribute(
   member: JsonMember,
   literal: string,
-  attributes: Map<string, string>,
+  attributes: Map<string, string | null>,
   errors: FieldFault[],
   pointerOf: (name: string) => string,
 ): void {
@@ -131,7 +131,7 @@ function readAttribute(
     attributes.set(member.key, literal);
   } else {
     errors.push({ pointer: pointerOf(member.key), detail: "must be a string, a boolean or a 32-bit integer" });
-    attributes.set(member.key, "");
+    attributes.set(member.key, null);
   }
 }
 

@@ -1,6 +1,6 @@
 import type { FieldFault } from "./attributes.ts";
-import { compileRule } from "./filter-policy-operators.ts";
-import type { ExistsRule, FilterScope, PolicyKey, PolicyNode, Rule } from "./filter-policy-rules.ts";
+import { compileRule, escapePointer } from "./filter-policy-operators.ts";
+import { type ExistsRule, type FilterScope, joinExact, type PolicyKey, type PolicyNode, type Rule } from "./filter-policy-rules.ts";
 
 /** SNS's limits: https://docs.aws.amazon.com/sns/latest/dg/subscription-filter-policy-constraints.html */
 const MAX_KEYS = 5;
@@ -90,7 +90,9 @@ function compileAlternatives(compilation: Compilation, value: unknown, at: strin
       continue;
     }
     const reserved = Object.keys(branch).find((name) => RESERVED_NAMES.has(name));
-    if (reserved !== undefined) fault(compilation, `${at}/${index}/${reserved}`, "is an operator: it belongs in the list of a name");
+    if (reserved !== undefined) {
+      fault(compilation, `${at}/${index}/${reserved}`, "is an operator: it belongs in the list of a name");
+    }
     const compiled = compileObject(compilation, branch, `${at}/${index}`, level);
     branches.push(compiled.value);
     combinations += compiled.combinations;
@@ -116,8 +118,8 @@ function compileKey(compilation: Compilation, name: string, value: unknown, at: 
     else fault(compilation, `${at}/${index}${compiled.pointer}`, compiled.detail);
     compilation.values += compiled.ok ? compiled.values : 1;
   }
-  // SNS weighs a list of a body policy by the level it is nested at
-  return { value: { name, rules, nested: null }, combinations: value.length * (compilation.scope === "body" ? level : 1) };
+  // SNS weighs a list by the level it is nested at
+  return { value: { name, rules: joinExact(rules), nested: null }, combinations: value.length * level };
 }
 
 function refuse(pointer: string, detail: string): CompiledNode {
@@ -126,10 +128,6 @@ function refuse(pointer: string, detail: string): CompiledNode {
 
 function fault(compilation: Compilation, pointer: string, detail: string): void {
   compilation.errors.push({ pointer, detail });
-}
-
-function escapePointer(name: string): string {
-  return name.replaceAll("~", "~0").replaceAll("/", "~1");
 }
 
 /** Measures without recursion, for it is what bounds the recursion of the rest. */

@@ -50,12 +50,12 @@ function parseArray(text: string): unknown[] | null {
 
 export function ruleMatches(rule: Rule, candidate: Candidate): boolean {
   switch (rule.kind) {
-    case "text":
-      return candidate.text === rule.text;
-    case "number":
-      return candidate.scaled === rule.scaled;
-    case "literal":
-      return candidate.literal === rule.literal;
+    case "one-of":
+      return (
+        (candidate.text !== null && rule.texts.has(candidate.text)) ||
+        (candidate.scaled !== null && rule.numbers.has(candidate.scaled)) ||
+        (candidate.literal !== null && rule.literals.has(candidate.literal))
+      );
     case "prefix":
       return candidate.text?.startsWith(rule.text) ?? false;
     case "suffix":

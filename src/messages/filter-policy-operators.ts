@@ -1,5 +1,5 @@
 import { parseIpv4, parseIpv6 } from "../delivery/address-ranges.ts";
-import { type Bound, type ExistsRule, type FilterScope, type Rule, scaleNumber } from "./filter-policy-rules.ts";
+import { type Bound, exactRule, type ExistsRule, type FilterScope, joinExact, type Rule, scaleNumber } from "./filter-policy-rules.ts";
 
 /** SNS: numbers reach from -10^9 to 10^9, with five digits after the decimal point. */
 const MAX_NUMBER = 1_000_000_000;
@@ -14,7 +14,7 @@ export type CompiledRule<Kind = Rule | ExistsRule> =
 
 /** Compiles one entry of a name's list: a scalar, or an object with one operator. */
 export function compileRule(entry: unknown, scope: FilterScope): CompiledRule {
-  const scalar = compileScalar(entry);
+  const scalar = compileScalar(entry, "");
   if (scalar !== null) {
     if (entry === null && scope === "attributes") return fault("", "`null` only occurs in a body: use the scope `body`");
     return scalar;
@@ -33,28 +33,34 @@ export function compileRule(entry: unknown, scope: FilterScope): CompiledRule {
     case "cidr":
       return compileCidr(operand);
     default:
-      return compileTextOperator(name, operand, "");
+      if (isTextOperator(name)) return compileTextOperator(name, operand, `/${name}`);
+      return fault(`/${escapePointer(name)}`, "is not an operator of the filter language");
   }
 }
 
-function compileScalar(value: unknown): CompiledRule<Rule> | null {
-  if (typeof value === "string") return { ok: true, rule: { kind: "text", text: value }, values: 1 };
+/** Null for what is no scalar. */
+function compileScalar(value: unknown, pointer: string): CompiledRule<Rule> | null {
+  if (typeof value === "string") return { ok: true, rule: exactRule({ text: value }), values: 1 };
   if (typeof value === "boolean") {
-    return { ok: true, rule: { kind: "literal", literal: value ? "true" : "false" }, values: 1 };
+    return { ok: true, rule: exactRule({ literal: value ? "true" : "false" }), values: 1 };
   }
-  if (value === null) return { ok: true, rule: { kind: "literal", literal: "null" }, values: 1 };
+  if (value === null) return { ok: true, rule: exactRule({ literal: "null" }), values: 1 };
   if (typeof value !== "number") return null;
   const detail = numberFault(value);
-  return detail === null ? { ok: true, rule: { kind: "number", scaled: scaleNumber(value) }, values: 1 } : fault("", detail);
+  return detail === null ? { ok: true, rule: exactRule({ scaled: scaleNumber(value) }), values: 1 } : fault(pointer, detail);
 }
 
+type TextOperator = "prefix" | "suffix" | "equals-ignore-case" | "wildcard";
+
 /** The operators on a string: also what `anything-but` takes as an object. */
-function compileTextOperator(name: string, operand: unknown, pointer: string): CompiledRule<Rule> {
-  if (name !== "prefix" && name !== "suffix" && name !== "equals-ignore-case" && name !== "wildcard") {
-    return fault(`${pointer}/${name.replaceAll("~", "~0").replaceAll("/", "~1")}`, "is not an operator of the filter language");
-  }
-  if (typeof operand !== "string") return fault(`${pointer}/${name}`, "must be a string");
-  if (operand === "") return fault(`${pointer}/${name}`, "must not be empty");
+function isTextOperator(name: string): name is TextOperator {
+  return name === "prefix" || name === "suffix" || name === "equals-ignore-case" || name === "wildcard";
+}
+
+/** @param pointer where the operand is */
+function compileTextOperator(name: TextOperator, operand: unknown, pointer: string): CompiledRule<Rule> {
+  if (typeof operand !== "string") return fault(pointer, "must be a string");
+  if (operand === "") return fault(pointer, "must not be empty");
   switch (name) {
     case "prefix":
     case "suffix":
@@ -62,7 +68,7 @@ function compileTextOperator(name: string, operand: unknown, pointer: string): C
     case "equals-ignore-case":
       return { ok: true, rule: { kind: "ignore-case", lowerCase: operand.toLowerCase() }, values: 1 };
     case "wildcard":
-      return compileWildcard(operand, `${pointer}/wildcard`);
+      return compileWildcard(operand, pointer);
   }
 }
 
@@ -83,30 +89,28 @@ function compileWildcard(pattern: string, pointer: string): CompiledRule<Rule> {
     parts.push((parts.pop() ?? "") + pattern.charAt(index));
   }
   const [only = ""] = parts;
-  const rule: Rule = parts.length === 1 ? { kind: "text", text: only } : { kind: "wildcard", parts };
+  const rule: Rule = parts.length === 1 ? exactRule({ text: only }) : { kind: "wildcard", parts };
   return { ok: true, rule, values: parts.length };
 }
 
 /** Takes a scalar, a list of scalars, or one string operator with one string or a list of them. */
 function compileAnythingBut(operand: unknown): CompiledRule<Rule> {
-  const operator = soleMember(operand);
-  const [name, inner] = operator ?? [null, operand];
-  const base = name === null ? "/anything-but" : `/anything-but/${name}`;
-  const list: readonly unknown[] = Array.isArray(inner) ? inner : [inner];
-  if (list.length === 0) return fault(base, "must not be empty");
+  const [name, operands] = soleMember(operand) ?? [null, operand];
+  const pointer = name === null ? "/anything-but" : `/anything-but/${escapePointer(name)}`;
+  if (name !== null && !isTextOperator(name)) return fault(pointer, "is not an operator that `anything-but` takes");
+  const list: readonly unknown[] = Array.isArray(operands) ? operands : [operands];
+  if (list.length === 0) return fault(pointer, "must not be empty");
   const rules: Rule[] = [];
   let values = 0;
   for (const [index, entry] of list.entries()) {
-    const compiled =
-      name === null ? (compileScalar(entry) ?? fault("", "must be a string, a number or a boolean")) : compileTextOperator(name, entry, "");
-    if (!compiled.ok) {
-      const below = name === null ? "" : compiled.pointer.replace(`/${name}`, "");
-      return fault(Array.isArray(inner) ? `${base}/${index}${below}` : `${base}${below}`, compiled.detail);
-    }
+    const at = Array.isArray(operands) ? `${pointer}/${index}` : pointer;
+    const compiled = name === null ? compileScalar(entry, at) : compileTextOperator(name, entry, at);
+    if (compiled === null) return fault(at, "must be a string, a number or a boolean");
+    if (!compiled.ok) return compiled;
     rules.push(compiled.rule);
     values += compiled.values;
   }
-  return { ok: true, rule: { kind: "none-of", rules }, values };
+  return { ok: true, rule: { kind: "none-of", rules: joinExact(rules) }, values };
 }
 
 /** `["=", 1]`, `[">", 0]`, `[">=", 0, "<", 150]`. */
@@ -127,10 +131,14 @@ function compileNumeric(operand: unknown): CompiledRule<Rule> {
     else if ((comparison === "<" || comparison === "<=") && high === null) high = { scaled, inclusive: comparison === "<=" };
     else return fault(`/numeric/${index}`, "must be `=` alone, or one of `>` `>=` and one of `<` `<=`");
   }
-  if (low !== null && high !== null && (low.scaled > high.scaled || (low.scaled === high.scaled && !(low.inclusive && high.inclusive)))) {
+  if (low !== null && high !== null && isEmptyRange(low, high)) {
     return fault("/numeric", "no number lies between these bounds");
   }
   return { ok: true, rule: { kind: "numeric", low, high }, values: 1 };
+}
+
+function isEmptyRange(low: Bound, high: Bound): boolean {
+  return low.scaled > high.scaled || (low.scaled === high.scaled && !(low.inclusive && high.inclusive));
 }
 
 function compileCidr(operand: unknown): CompiledRule<Rule> {
@@ -156,6 +164,11 @@ function soleMember(value: unknown): readonly [name: string, operand: unknown] |
   if (typeof value !== "object" || value === null || Array.isArray(value)) return null;
   const [entry, ...others] = Object.entries(value);
   return entry !== undefined && others.length === 0 ? entry : null;
+}
+
+/** A name as a reference token of a JSON Pointer (RFC 6901 §3). */
+export function escapePointer(name: string): string {
+  return name.replaceAll("~", "~0").replaceAll("/", "~1");
 }
 
 function fault(pointer: string, detail: string): Fault {

@@ -17,11 +17,18 @@ export type PolicyKey = {
 /** On the key itself, not on its values. */
 export type ExistsRule = { readonly kind: "exists"; readonly expected: boolean };
 
+/** The value is one of these. */
+export type ExactRule = {
+  readonly kind: "one-of";
+  readonly texts: ReadonlySet<string>;
+  /** Scaled, see {@link scaleNumber}. */
+  readonly numbers: ReadonlySet<number>;
+  readonly literals: ReadonlySet<Literal>;
+};
+
 /** On one value. */
 export type Rule =
-  | { readonly kind: "text"; readonly text: string }
-  | { readonly kind: "number"; readonly scaled: number }
-  | { readonly kind: "literal"; readonly literal: Literal }
+  | ExactRule
   | { readonly kind: "prefix"; readonly text: string }
   | { readonly kind: "suffix"; readonly text: string }
   | { readonly kind: "ignore-case"; readonly lowerCase: string }
@@ -46,4 +53,26 @@ const SCALE = 100_000;
 
 export function scaleNumber(value: number): number {
   return Math.round(value * SCALE);
+}
+
+export function exactRule(values: { text?: string; scaled?: number; literal?: Literal }): ExactRule {
+  return {
+    kind: "one-of",
+    texts: new Set(values.text === undefined ? [] : [values.text]),
+    numbers: new Set(values.scaled === undefined ? [] : [values.scaled]),
+    literals: new Set(values.literal === undefined ? [] : [values.literal]),
+  };
+}
+
+/** The same rules with all exact values in one: a long list of them then costs one look-up. */
+export function joinExact<Kind extends Rule | ExistsRule>(rules: readonly Kind[]): (Kind | ExactRule)[] {
+  const exact = rules.filter((rule): rule is Kind & ExactRule => rule.kind === "one-of");
+  if (exact.length < 2) return [...rules];
+  const joined: ExactRule = {
+    kind: "one-of",
+    texts: new Set(exact.flatMap((rule) => [...rule.texts])),
+    numbers: new Set(exact.flatMap((rule) => [...rule.numbers])),
+    literals: new Set(exact.flatMap((rule) => [...rule.literals])),
+  };
+  return [joined, ...rules.filter((rule) => rule.kind !== "one-of")];
 }

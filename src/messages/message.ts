@@ -20,6 +20,10 @@ export type NewMessage = {
   /** W3C Trace Context of the publisher, or a new one. */
   readonly traceparent: string;
   readonly body: Uint8Array;
+  /** Of a command or query: what the members of its queue are to do. */
+  readonly method?: string;
+  /** Of a query: until when its caller waits for the answer, ms; after that nobody wants it done. */
+  readonly answerByMs?: number;
 };
 
 /** A message in its stream. `offset` counts from 0, `timeMs` is when the stream committed it. */

@@ -93,7 +93,8 @@ function columnsOf(patch: EndpointPatch): WritableChange {
   return change;
 }
 
-function subscriptionStatements({ db, tenantId, nowMs }: RegistryWorld, id: string, patch: EndpointPatch): D1PreparedStatement[] {
+function subscriptionStatements(world: RegistryWorld, id: string, patch: EndpointPatch): D1PreparedStatement[] {
+  const { db, tenantId, nowMs } = world;
   const change = selectionChange(patch);
   const statements: D1PreparedStatement[] = [];
   const topics = patch.topics === undefined ? undefined : [...new Set(patch.topics)];

@@ -38,7 +38,11 @@ export async function createEndpoint(
         createdAtMs: nowMs,
       }),
       insertSubscriptions(db, tenantId, row.id, newSubscriptions(topics, nowMs), selection, nowMs),
-      world.audit({ action: "endpoint.create", target: row.id, after: { ...view, filter: input.filter, queue: input.queue } }),
+      world.audit({
+        action: "endpoint.create",
+        target: row.id,
+        after: { ...view, filter: input.filter, queue: input.queue },
+      }),
     ]);
   } catch (error) {
     if (isNodeTaken(error)) return refuse({ code: "node-taken" });
@@ -61,7 +65,8 @@ function creationRefusal(world: RegistryWorld, input: NewEndpoint): Refusal | nu
   if (url !== null) faults.push(url);
   if (input.topics.length === 0) {
     for (const field of ["filter", "queue"] as const) {
-      if (input[field] !== null) faults.push({ pointer: `/${field}`, detail: "belongs to the subscriptions: give `topics` with it" });
+      if (input[field] === null) continue;
+      faults.push({ pointer: `/${field}`, detail: "belongs to the subscriptions: give `topics` with it" });
     }
   }
   if (refusal?.code === "invalid") faults.push(...refusal.faults);

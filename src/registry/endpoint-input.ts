@@ -59,7 +59,7 @@ export function unmaskHeaders(
     const kept = Object.hasOwn(stored, name) ? stored[name] : undefined;
     if (value !== HEADER_MASK) headers[name] = value;
     else if (kept !== undefined) headers[name] = kept;
-    else faults.push({ pointer: `/headers/${name}`, detail: `has the value ${HEADER_MASK}, which stands for a stored one: send the value` });
+    else faults.push({ pointer: `/headers/${name}`, detail: `\`${HEADER_MASK}\` stands for a stored value: send the value` });
   }
   return { headers, faults };
 }

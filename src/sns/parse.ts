@@ -150,7 +150,11 @@ function parseTimestamp(text: string): number | null {
 function decodeCanonicalBase64(text: string): Uint8Array | null {
   if (text === "" || text.length % 4 !== 0 || !/^[A-Za-z0-9+/]+={0,2}$/.test(text)) return null;
   const binary = atob(text);
-  return btoa(binary) === text ? Uint8Array.from(binary, (character) => character.charCodeAt(0)) : null;
+  if (btoa(binary) !== text) return null;
+  // a loop: Uint8Array.from would walk the string by its iterator, which takes as long as the rest of the parsing
+  const bytes = new Uint8Array(binary.length);
+  for (let index = 0; index < binary.length; index++) bytes[index] = binary.charCodeAt(index);
+  return bytes;
 }
 
 function decodeUtf8(bytes: Uint8Array): string | null {

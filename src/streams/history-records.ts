@@ -23,7 +23,7 @@ export type HistoryDelivery = {
   readonly updatedAtMs: number;
 };
 
-/** An attempt; the record of the delivery it changed is in the same batch. */
+/** An attempt. Its delivery lists it only if the record of what it changed there is in the same batch. */
 export type HistoryAttempt = {
   readonly messageId: string;
   readonly offset: number;

@@ -1,81 +1,85 @@
-import { randomBytes } from "node:crypto";
-import type { SnsSimulator } from "../../src/local/sns-simulator/index.ts";
-import { type Load, measure, type Measurement } from "./measure.ts";
-import type { Generator, Pacing, Requests } from "./load/generator.ts";
-import { postRequest } from "./load/http1.ts";
-import type { Gateway } from "./gateway.ts";
-import type { Receiver } from "./load/receiver.ts";
-import { stampedBody, TAG_LENGTH } from "./load/stamp.ts";
-import type { Subscriber, System } from "./system.ts";
+/**
+ * `npm run bench`: the gateway, as `npm start` runs it, next to a bare relay in the same runtime on the same machine,
+ * to the same receiver, under the same load. README.md beside this file says how to read the figures.
+ */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { startSnsSimulator } from "../../src/local/sns-simulator/index.ts";
+import type { Bench } from "./fixture.ts";
+import { measureCeiling } from "./ceiling.ts";
+import { startGateway } from "./gateway.ts";
+import { startGenerator } from "./load/generator.ts";
+import { startReceiver } from "./load/receiver.ts";
+import { describeMachine, watchOthers } from "./machine.ts";
+import { Ledger } from "./ledger.ts";
+import { type Options, parseOptions, USAGE } from "./options.ts";
+import { atExit } from "./processes.ts";
+import { startRelay } from "./relay/start.ts";
+import { figuresOf, renderFoot, renderHead, renderRow, type Report } from "./report.ts";
+import { ROWS } from "./rows/index.ts";
+import type { RowReport } from "./rows/row.ts";
 
-/** What every row has at hand. */
-export type Bench = {
-  readonly relay: System;
-  readonly gateway: Gateway;
-  readonly receiver: Receiver;
-  readonly generator: Generator;
-  /** Signs as SNS does, and serves the certificate to the gateway. */
-  readonly sns: SnsSimulator;
-  readonly runs: number;
-  /** Seconds of load in each run, before a row's own factor. */
-  readonly seconds: number;
-};
+type Stop = () => Promise<void>;
 
-/** The size of a message, unless a row says otherwise. */
-export const BODY_BYTES = 1024;
-/** In a closed loop: enough to keep either system busy all the time, few enough not to measure queueing alone. */
-export const CONNECTIONS = 64;
-
-const WARM_UP_SECONDS = 1;
-
-/** An attribute that every message carries and every subscription of the gateway filters on. */
-export const ATTRIBUTE = { name: "kind", value: "order" } as const;
-
-let tagsMade = 0;
-
-/** Names a run in the bodies of its messages. */
-export function newTag(): string {
-  tagsMade += 1;
-  return tagsMade.toString(36).padStart(TAG_LENGTH, "0");
+async function main(): Promise<void> {
+  const options = readOptions();
+  const directory = mkdtempSync(join(tmpdir(), "postern-bench-"));
+  atExit(() => rmSync(directory, { recursive: true, force: true }));
+  const stops: Stop[] = [];
+  try {
+    const report = await measureAll(options, await start(options, directory, stops));
+    console.info(renderFoot(report));
+    if (options.json !== null) writeFileSync(options.json, `${JSON.stringify(report, null, 2)}\n`);
+  } finally {
+    for (const stop of stops.toReversed()) await stop();
+  }
 }
 
-/** Subscribers of a topic at the receiver, each with a secret of its own. */
-export function newSubscribers(receiver: Receiver, count: number): Subscriber[] {
-  return Array.from({ length: count }, (_, index) => ({
-    url: receiver.url(index),
-    secret: `whsec_${randomBytes(32).toString("base64")}`,
-  }));
-}
-
-/** Publishes to a topic as a client would: the same bytes to either system, but for the credentials. */
-export function publishing(system: System, topic: string, tag: string): Requests {
-  const body = stampedBody(tag, 0, BODY_BYTES);
-  const headers = {
-    ...system.headers,
-    "content-type": "application/json",
-    [`postern-attribute-${ATTRIBUTE.name}`]: ATTRIBUTE.value,
+async function start(options: Options, directory: string, stops: Stop[]): Promise<Bench> {
+  const started = <Part extends { stop: Stop }>(part: Part): Part => {
+    stops.push(() => part.stop());
+    return part;
   };
-  const request = postRequest(`/v1/events/${topic}`, headers, body);
-  return { kind: "stamped", request, bodyStart: request.length - body.length };
+  const receiver = started(await startReceiver());
+  const generator = started(await startGenerator());
+  const sns = await startSnsSimulator();
+  stops.push(() => sns.close());
+  const relayDirectory = join(directory, "relay");
+  mkdirSync(relayDirectory);
+  const relay = started(await startRelay(relayDirectory));
+  const gateway = started(await startGateway(directory, receiver.port, sns.url));
+  return { relay, gateway, receiver, generator, sns, ledger: new Ledger(), runs: options.runs, seconds: options.seconds };
 }
 
-/** The same load for a second: enough to open the connections and to have the code compiled. */
-export function warmUpOf(pacing: Pacing): Pacing {
-  return { ...pacing, seconds: WARM_UP_SECONDS };
-}
-
-/** A short run that is thrown away, then the run that counts. */
-export async function publishRun(
-  bench: Bench,
-  system: System,
-  topic: string,
-  subscribers: readonly Subscriber[],
-  pacing: Pacing,
-): Promise<Measurement> {
-  const load = (paced: Pacing): Load => {
-    const tag = newTag();
-    return { system, subscribers, tag, pacing: paced, requests: publishing(system, topic, tag), messagesPerRequest: 1 };
+async function measureAll(options: Options, bench: Bench): Promise<Report> {
+  const othersShare = watchOthers();
+  const ceiling = await measureCeiling(bench.generator, bench.receiver);
+  const conditions = { machine: describeMachine(), runs: options.runs, secondsPerRun: options.seconds, ceiling };
+  console.info(renderHead(conditions));
+  const rows: RowReport[] = [];
+  for (const row of ROWS.filter(({ name }) => options.only.includes(name))) {
+    const measured = await row.measure(bench);
+    console.info(renderRow(measured));
+    rows.push(measured);
+  }
+  const balance = await bench.ledger.balance(bench.receiver, "gateway");
+  return {
+    date: new Date().toISOString(),
+    ...conditions,
+    otherProgramsShare: othersShare(),
+    rows,
+    figures: figuresOf(rows, balance),
   };
-  await measure(bench, load(warmUpOf(pacing)));
-  return measure(bench, load(pacing));
 }
+
+function readOptions(): Options {
+  try {
+    return parseOptions(process.argv.slice(2));
+  } catch (error) {
+    console.error(`${error instanceof Error ? error.message : String(error)}\n\n${USAGE}`);
+    process.exit(2);
+  }
+}
+
+await main();

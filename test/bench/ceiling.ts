@@ -1,4 +1,4 @@
-import { CONNECTIONS, BODY_BYTES } from "./bench.ts";
+import { CONNECTIONS, BODY_BYTES } from "./fixture.ts";
 import type { Generator, Pacing, Sendings } from "./load/generator.ts";
 import { postRequest } from "./load/http1.ts";
 import type { Arrivals, Receiver } from "./load/receiver.ts";
@@ -18,7 +18,7 @@ export async function measureCeiling(generator: Generator, receiver: Receiver): 
     await receiver.begin(TAG, 1, CAPACITY);
     const requests = { kind: "stamped", request, bodyStart: request.length - body.length } as const;
     const sendings = await generator.run({ port: receiver.port, capacity: CAPACITY, pacing, requests });
-    return { sendings, arrivals: await receiver.report() };
+    return { sendings, arrivals: await receiver.report(TAG) };
   };
   const saturated: Pacing = { kind: "closed", connections: CONNECTIONS, seconds: 1 };
   await run(saturated);

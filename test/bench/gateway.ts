@@ -2,8 +2,8 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Api, gatewayApi, textField } from "../../src/local/api.ts";
 import { startGateway as startLocalGateway } from "../system/gateway.ts";
-import { ATTRIBUTE } from "./bench.ts";
-import { killAtExit } from "./processes.ts";
+import { ATTRIBUTE } from "./fixture.ts";
+import { atExit } from "./processes.ts";
 import type { System } from "./system.ts";
 
 /** The gateway, with what only it can be asked. */
@@ -20,7 +20,7 @@ export async function startGateway(directory: string, receiverPort: number, snsE
   });
   const pid = running.pids().node;
   // It leads a process group of its own, which workerd is in as well.
-  const forget = killAtExit(() => process.kill(-pid, "SIGKILL"));
+  const forget = atExit(() => process.kill(-pid, "SIGKILL"));
   const api = gatewayApi(running.url, running.token, new AbortController().signal);
   const token = textField(await api("POST", "/v1/tokens", { name: "bench", scopes: ["publish"] }), "token");
   return {

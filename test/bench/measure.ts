@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Bench } from "./bench.ts";
+import type { Bench } from "./fixture.ts";
 import { assertAsPublished } from "./delivered-request.ts";
 import type { Pacing, Requests, Sendings } from "./load/generator.ts";
 import type { Arrivals } from "./load/receiver.ts";
@@ -43,7 +43,7 @@ export type Measurement = {
   readonly refusal: string | null;
 };
 
-/** More messages than any run of a few seconds can make here. */
+/** Deliveries of a run: more than one of a few seconds can make here. */
 const CAPACITY = 100_000;
 /** Longer than a first retry, so that a message on its way to one is not taken for lost. */
 const NO_ARRIVAL_FOR_MS = 9000;
@@ -54,7 +54,7 @@ const POLL_MS = 50;
 /** Applies the load, waits until everything accepted has arrived (or stopped arriving), and counts. */
 export async function measure(bench: Bench, load: Load): Promise<Measurement> {
   const { receiver, generator } = bench;
-  const capacity = CAPACITY;
+  const capacity = Math.floor(CAPACITY / Math.max(1, load.subscribers.length));
   await receiver.begin(load.tag, Math.max(1, load.subscribers.length), capacity);
   const cpuBefore = treeCpuMs(load.system.pid);
   const requestCapacity = Math.floor(capacity / load.messagesPerRequest);
@@ -64,12 +64,15 @@ export async function measure(bench: Bench, load: Load): Promise<Measurement> {
     pacing: load.pacing,
     requests: load.requests,
   });
-  await drained(bench, acceptedMessages(sendings, load) * load.subscribers.length);
+  await drained(bench, load.tag, acceptedMessages(sendings, load) * load.subscribers.length);
   await sleep(SETTLE_MS);
   const cpuAfter = treeCpuMs(load.system.pid);
-  const arrivals = await receiver.report();
+  const arrivals = await receiver.report(load.tag);
   for (const sample of arrivals.samples) assertAsPublished(sample, load.subscribers[sample.subscriber]?.secret ?? "");
-  return tally(load, sendings, arrivals, capacity, cpuBefore === null || cpuAfter === null ? null : cpuAfter - cpuBefore);
+  const cpuMs = cpuBefore === null || cpuAfter === null ? null : cpuAfter - cpuBefore;
+  const count = (seen: Arrivals): Measurement => tally(load, sendings, seen, capacity, cpuMs);
+  bench.ledger.add({ system: load.system.name, tag: load.tag, recount: count });
+  return count(arrivals);
 }
 
 function isAccepted(status: number | undefined): boolean {
@@ -81,10 +84,10 @@ function acceptedMessages(sendings: Sendings, load: Load): number {
 }
 
 /** Resolves when `expected` deliveries have arrived, or none has for longer than a first retry takes. */
-async function drained(bench: Bench, expected: number): Promise<void> {
+async function drained(bench: Bench, tag: string, expected: number): Promise<void> {
   let seen = -1;
   for (let idleMs = 0; idleMs < NO_ARRIVAL_FOR_MS; idleMs += POLL_MS) {
-    const { distinct } = await bench.receiver.counts();
+    const { distinct } = await bench.receiver.counts(tag);
     if (distinct >= expected) return;
     if (distinct !== seen) idleMs = 0;
     seen = distinct;

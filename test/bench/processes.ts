@@ -1,8 +1,8 @@
 import { type ChildProcess, type ForkOptions, fork, spawn, type SpawnOptions } from "node:child_process";
 import { once } from "node:events";
 
-/** How to end at once whatever the bench started and has not seen end; run on its exit, however that comes about. */
-const running = new Map<object, () => void>();
+/** What is left to do when the bench ends, however that comes about: above all to end what it started. */
+const pending = new Map<object, () => void>();
 
 const TERMINATION_GRACE_MS = 5000;
 
@@ -25,20 +25,20 @@ export async function stopProcess(child: ChildProcess): Promise<void> {
   clearTimeout(force);
 }
 
-/** The last line of defence for what ends in its own way: `kill` is called on exit unless the returned function was. */
-export function killAtExit(kill: () => void): () => void {
+/** Has something done on exit, unless the returned function was called before. It must not take time. */
+export function atExit(action: () => void): () => void {
   const key = {};
-  running.set(key, kill);
-  return () => running.delete(key);
+  pending.set(key, action);
+  return () => pending.delete(key);
 }
 
 function track(child: ChildProcess): ChildProcess {
-  const forget = killAtExit(() => child.kill("SIGKILL"));
+  const forget = atExit(() => child.kill("SIGKILL"));
   child.once("exit", forget);
   return child;
 }
 
 process.once("exit", () => {
-  for (const kill of running.values()) kill();
+  for (const action of pending.values()) action();
 });
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));

@@ -1,4 +1,5 @@
 import type { Ceiling } from "./ceiling.ts";
+import type { Balance } from "./ledger.ts";
 import type { Machine } from "./machine.ts";
 import type { Comparison, Counts, FigureName, RowReport, Target } from "./rows/row.ts";
 import type { Spread } from "./statistics.ts";
@@ -12,36 +13,26 @@ export type Report = {
   readonly ceiling: Ceiling;
   /** Share of the machine that programs other than the bench had, 0..1; null where it can not be told. */
   readonly otherProgramsShare: number | null;
-  /** Requests at the receiver that belonged to no run under way: duplicates that came late. */
-  readonly strays: number;
   readonly rows: readonly RowReport[];
   readonly figures: Partial<Record<FigureName, number>> & { readonly lost: number; readonly duplicates: number };
 };
 
-export function figuresOf(rows: readonly RowReport[], strays: number): Report["figures"] {
+/** The medians of the ratios by name, with what the gateway lost and doubled from first to last. */
+export function figuresOf(rows: readonly RowReport[], balance: Balance): Report["figures"] {
   const named = rows.flatMap(({ comparisons }) => comparisons)
     .flatMap(({ figure, ratio }) => (figure === undefined ? [] : [[figure, rounded(ratio.median)]]));
-  const total = (of: (counts: Counts) => number): number => rows.reduce((sum, { counts }) => sum + of(counts.gateway), 0);
-  return { ...Object.fromEntries(named), lost: total(({ lost }) => lost), duplicates: total(({ duplicates }) => duplicates) + strays };
+  return { ...Object.fromEntries(named), lost: balance.lost, duplicates: balance.duplicates };
 }
 
-/** The report as text, a block for each row. */
-export function renderReport(report: Report): string {
-  const { machine, ceiling } = report;
+export function renderHead({ machine, ceiling, runs, secondsPerRun }: Pick<Report, "machine" | "ceiling" | "runs" | "secondsPerRun">): string {
   return [
-    `Postern bench, ${report.date}`,
     `${machine.cores} cores of ${machine.cpu}, ${machine.memoryGiB} GiB, ${machine.system}, Node ${machine.node}, workerd ${machine.workerd}`,
     `generator and receiver run on the same machine; straight against each other they do ${integer(ceiling.messagesPerSecond)} messages/s, ` +
       `at 50/s p50 ${ceiling.p50Ms.toFixed(2)} ms, p99 ${ceiling.p99Ms.toFixed(2)} ms`,
-    othersLine(report.otherProgramsShare),
-    `${report.runs} runs of each row, in turns: median (lowest to highest)`,
-    ...report.rows.map(renderRow),
-    "",
-    `lost ${report.figures.lost}, duplicates ${report.figures.duplicates}, in all`,
+    `${runs} runs of ${secondsPerRun} s and up of each row, in turns: median (lowest to highest)`,
   ].join("\n");
 }
 
-/** Also printed as each row is done, for the whole takes minutes. */
 export function renderRow(row: RowReport): string {
   return [
     "",
@@ -50,6 +41,10 @@ export function renderRow(row: RowReport): string {
     ...Object.entries(row.counts).flatMap(([system, counts]) => renderCounts(system, counts)),
     ...row.notes.map((note) => `  ${note}`),
   ].join("\n");
+}
+
+export function renderFoot({ date, figures, otherProgramsShare }: Report): string {
+  return `\nin all: lost ${figures.lost}, duplicates ${figures.duplicates}; ${othersLine(otherProgramsShare)}; ${date}`;
 }
 
 function renderComparison(comparison: Comparison): string {

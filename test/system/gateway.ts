@@ -42,6 +42,17 @@ const READY_DEADLINE_MS = 45_000;
 const GONE_DEADLINE_MS = 10_000;
 const POLL_MS = 10;
 
+/** What a gateway that does not start says, and its exit code. */
+export async function failToStart(options: GatewayOptions): Promise<{ readonly code: number | null; readonly logs: string }> {
+  const dataDir = options.dataDir ?? mkdtempSync(join(tmpdir(), "postern-"));
+  const { child, logs } = spawnGateway(options, dataDir);
+  const deadline = setTimeout(() => process.kill(-pidOf(child), "SIGKILL"), READY_DEADLINE_MS);
+  await once(child, "close");
+  clearTimeout(deadline);
+  if (options.dataDir === undefined) rmSync(dataDir, { recursive: true, force: true });
+  return { code: child.exitCode, logs: logs() };
+}
+
 /** Starts a gateway and returns once it said `ready`; without the demo unless asked for by `POSTERN_DEMO: "1"`. */
 export async function startGateway(options: GatewayOptions = {}): Promise<Gateway> {
   const dataDir = options.dataDir ?? mkdtempSync(join(tmpdir(), "postern-"));
@@ -65,8 +76,10 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
     pids: () => ({ node: nodePid, workerd: workerdPid() }),
     kill9,
     stop: async () => {
-      if (!hasEnded(child)) process.kill(nodePid, "SIGTERM");
-      await endOf(child);
+      // Its output ends when the last process that writes to it does.
+      const closed = once(child, "close");
+      process.kill(nodePid, "SIGTERM");
+      await closed;
       return child.exitCode;
     },
     restart: async (env = {}) => {

@@ -1,18 +1,21 @@
 import { createMiddleware } from "hono/factory";
+import type { Config } from "../../config.ts";
 import { sha256Hex } from "../../crypto/digest.ts";
 import { CACHE_MAX_AGE_MS } from "../../delivery/freshness.ts";
-import { tenantExists } from "../../storage/tenants.ts";
+import { DEFAULT_TENANT, tenantExists } from "../../storage/tenants.ts";
 import { findTokenByHash, SCOPES, type Token } from "../../storage/tokens.ts";
 import { RecentReads } from "../recent-reads.ts";
 import { type AppEnv, fail, type Principal, type Scope } from "../router.ts";
 
-const DEFAULT_TENANT = "default";
 const MAX_CACHED = 1000;
 const BEARER = /^Bearer +([\x21-\x7e]{1,4096})$/i;
 
 /** Found tokens by hash and found tenants by id; what was not found is asked again every time. */
 const recentTokens = new RecentReads<Token>(CACHE_MAX_AGE_MS, MAX_CACHED);
 const recentTenants = new RecentReads<true>(CACHE_MAX_AGE_MS, MAX_CACHED);
+
+/** The SHA-256 of the operator's token, which does not change while an isolate lives. */
+const adminHashes = new WeakMap<Config, string>();
 
 type Env = AppEnv["Bindings"];
 
@@ -23,7 +26,7 @@ type Holder = { readonly tokenId: string; readonly tenantId: string | null; read
 export const authenticate = createMiddleware<AppEnv>(async (c, next) => {
   const token = BEARER.exec(c.req.header("authorization") ?? "")?.[1];
   if (token === undefined) return unauthenticated("Send `Authorization: Bearer <token>`.", "");
-  const holder = await identify(c.env, token, c.get("config").adminToken);
+  const holder = await identify(c.env, token, c.get("config"));
   if (holder === null) {
     return unauthenticated("The token is not known, was revoked or has expired.", ', error="invalid_token"');
   }
@@ -31,9 +34,10 @@ export const authenticate = createMiddleware<AppEnv>(async (c, next) => {
   return next();
 });
 
-async function identify(env: Env, token: string, adminToken: string | null): Promise<Holder | null> {
+async function identify(env: Env, token: string, config: Config): Promise<Holder | null> {
   const hash = await sha256Hex(token);
-  if (adminToken !== null && sameText(hash, await sha256Hex(adminToken))) {
+  const adminHash = await adminTokenHash(config);
+  if (adminHash !== null && sameText(hash, adminHash)) {
     return { tokenId: "operator", tenantId: null, scopes: new Set(SCOPES) };
   }
   const nowMs = Date.now();
@@ -44,6 +48,15 @@ async function identify(env: Env, token: string, adminToken: string | null): Pro
   }
   if (found === undefined || (found.expiresAtMs !== null && found.expiresAtMs <= nowMs)) return null;
   return { tokenId: found.id, tenantId: found.tenantId, scopes: new Set(found.scopes) };
+}
+
+async function adminTokenHash(config: Config): Promise<string | null> {
+  if (config.adminToken === null) return null;
+  const known = adminHashes.get(config);
+  if (known !== undefined) return known;
+  const hash = await sha256Hex(config.adminToken);
+  adminHashes.set(config, hash);
+  return hash;
 }
 
 /** A tenant's token that names another tenant gets the same answer whether that one exists or not (I7). */

@@ -23,9 +23,11 @@ export const jsonBody = createMiddleware<AppEnv>(async (c, next) => {
   if (bytes.length > 0 && !JSON_TYPE.test(type)) {
     return fail({ code: "unsupported-media-type", detail: "Send the body as JSON with `content-type: application/json`." });
   }
-  const text = bytes.length === 0 ? "{}" : decode(bytes);
-  requireWellFormed(text);
-  c.req.raw = new Request(c.req.raw, { body: text });
+  const body = bytes.length === 0 ? "{}" : decode(bytes);
+  requireWellFormed(body);
+  const headers = new Headers(c.req.raw.headers);
+  headers.set("content-type", "application/json");
+  c.req.raw = new Request(c.req.raw, { body, headers });
   return next();
 });
 

@@ -1,3 +1,4 @@
+import type { Context } from "hono";
 import { createMiddleware } from "hono/factory";
 import { newId } from "../../ids.ts";
 import type { AppEnv } from "../router.ts";
@@ -16,17 +17,28 @@ export const responseHeaders = createMiddleware<AppEnv>(async (c, next) => {
   const requestId = given !== undefined && SANE_ID.test(given) ? given : newId("req", Date.now());
   c.set("requestId", requestId);
   await next();
-  // a copy, for the headers of a response that was fetched can not be changed
-  const response = new Response(c.res.body, c.res);
-  const { headers } = response;
+  setHeaders(writableResponse(c).headers, requestId, c.req.url.startsWith("https:"));
+});
+
+/** The headers of a response that was fetched can not be changed: then a copy of it takes its place. */
+function writableResponse(c: Context<AppEnv>): Response {
+  try {
+    c.res.headers.delete("x-request-id");
+    return c.res;
+  } catch (thrown) {
+    if (!(thrown instanceof TypeError)) throw thrown;
+    const copy = new Response(c.res.body, c.res);
+    c.res = undefined; // else Hono merges the headers of the old one into the new
+    c.res = copy;
+    return copy;
+  }
+}
+
+function setHeaders(headers: Headers, requestId: string, secure: boolean): void {
   headers.set("x-request-id", requestId);
   headers.set("x-content-type-options", "nosniff");
   headers.set("referrer-policy", "no-referrer");
   if (!headers.has("content-security-policy")) headers.set("content-security-policy", NOTHING_TO_LOAD);
   if (!headers.has("cache-control")) headers.set("cache-control", "no-store");
-  if (c.req.url.startsWith("https:")) {
-    headers.set("strict-transport-security", `max-age=${TWO_YEARS_SECONDS}; includeSubDomains`);
-  }
-  c.res = undefined; // else Hono merges the headers of the old one into the new
-  c.res = response;
-});
+  if (secure) headers.set("strict-transport-security", `max-age=${TWO_YEARS_SECONDS}; includeSubDomains`);
+}

@@ -58,7 +58,8 @@ const patch = createRoute({
   tags: ["Endpoints"],
   summary: "Change an endpoint",
   description:
-    "What is left out stays; null clears what may be empty. `topics` is the whole list; `filter` (with its scope) and `queue` are set on all of its subscriptions.",
+    "What is left out stays; null clears what may be empty. `topics` is the whole list; `filter` (with its scope) and " +
+    "`queue` are set on all of its subscriptions.",
   middleware: [requireScope("manage")] as const,
   request: { params: IdParam, body: jsonBody(PatchEndpoint) },
   responses: {

@@ -109,7 +109,7 @@ const resendRoute = createRoute({
   summary: "Deliver a message again",
   description:
     "To one endpoint of the tenant, also one that it was not for at the time; or to all that it was for and that " +
-    "still exist. The subscriber sees the same `webhook-id`. A delivery that is still open is not counted.",
+    "still exist. The subscriber sees the same `webhook-id`.",
   middleware: [requireScope("manage")] as const,
   request: {
     params: IdParam,

@@ -12,7 +12,7 @@ import { jsonResponse } from "../schemas.ts";
 const tags = ["Operation"];
 /** Anyone may ask, so what is asked of others is asked this often at most. */
 const READINESS_MAX_AGE_MS = 1_000;
-const GAUGES_MAX_AGE_MS = 5_000;
+const GAUGES_MAX_AGE_MS = 1_000;
 const MAX_TENANTS = 1_000;
 
 const Readiness = z

@@ -9,7 +9,6 @@ import type { ReceiverAnswer, ReceiverQuestion, Sample } from "./receiver.ts";
 import { readStamp } from "./stamp.ts";
 
 type Run = {
-  readonly tag: string;
   readonly capacity: number;
   /** By subscriber, then by message; 0: not yet. */
   readonly arrivedAtMs: Float64Array;
@@ -24,19 +23,21 @@ const REFUSAL = Buffer.from("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nco
 const SAMPLE_EVERY = 499;
 const SUBSCRIBER_PATH = /^POST \/s\/(\d+) /;
 
-let run: Run = newRun("none", 1, 1);
-/** Requests that belong to no run, or to one that was closed already. */
+/** All of them stay open, so that what comes after its run still counts where it belongs. */
+const runs = new Map<string, Run>();
+/** Requests that are none of ours, or not to be understood. */
 let strays = 0;
 
-function newRun(tag: string, subscribers: number, capacity: number): Run {
-  return { tag, capacity, arrivedAtMs: new Float64Array(subscribers * capacity), samples: [], distinct: 0, duplicates: 0 };
+function newRun(subscribers: number, capacity: number): Run {
+  return { capacity, arrivedAtMs: new Float64Array(subscribers * capacity), samples: [], distinct: 0, duplicates: 0 };
 }
 
 function record({ head, body }: HttpMessage): void {
   const stamp = readStamp(body);
+  const run = runs.get(stamp?.tag ?? "");
   const subscriber = Number(SUBSCRIBER_PATH.exec(head)?.[1] ?? Number.NaN);
-  const slot = stamp === null ? Number.NaN : subscriber * run.capacity + stamp.index;
-  if (stamp === null || stamp.tag !== run.tag || stamp.index >= run.capacity || !(slot < run.arrivedAtMs.length)) {
+  const slot = stamp === null || run === undefined ? Number.NaN : subscriber * run.capacity + stamp.index;
+  if (stamp === null || run === undefined || stamp.index >= run.capacity || !(slot < run.arrivedAtMs.length)) {
     strays += 1;
     return;
   }
@@ -68,15 +69,11 @@ function serve(socket: Socket): void {
 }
 
 function answer(question: ReceiverQuestion): ReceiverAnswer {
-  switch (question.kind) {
-    case "begin":
-      run = newRun(question.tag, question.subscribers, question.capacity);
-      return { kind: "counts", distinct: 0, duplicates: 0, strays };
-    case "counts":
-      return { kind: "counts", distinct: run.distinct, duplicates: run.duplicates, strays };
-    case "report":
-      return { kind: "report", arrivedAtMs: run.arrivedAtMs, samples: run.samples, duplicates: run.duplicates };
-  }
+  if (question.kind === "begin") runs.set(question.tag, newRun(question.subscribers, question.capacity));
+  const run = runs.get(question.tag);
+  if (run === undefined) throw new Error(`the run ${question.tag} was never begun`);
+  const { distinct, duplicates, arrivedAtMs, samples } = run;
+  return question.kind === "report" ? { kind: "report", arrivedAtMs, samples, duplicates } : { kind: "counts", distinct, duplicates, strays };
 }
 
 const server = createServer(serve).listen(0, "127.0.0.1", () => {

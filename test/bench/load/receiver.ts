@@ -8,8 +8,8 @@ export type Sample = { readonly subscriber: number; readonly head: string; reado
 
 export type ReceiverQuestion =
   | { readonly kind: "begin"; readonly tag: string; readonly subscribers: number; readonly capacity: number }
-  | { readonly kind: "counts" }
-  | { readonly kind: "report" };
+  | { readonly kind: "counts"; readonly tag: string }
+  | { readonly kind: "report"; readonly tag: string };
 
 export type Counts = { readonly kind: "counts"; readonly distinct: number; readonly duplicates: number; readonly strays: number };
 
@@ -23,14 +23,14 @@ export type Arrivals = {
 
 export type ReceiverAnswer = { readonly kind: "listening"; readonly port: number } | Counts | Arrivals;
 
-/** The receiving process. One run at a time; what belongs to another is counted as a stray. */
+/** The receiving process. It goes on counting for every run ever begun. */
 export type Receiver = {
   readonly port: number;
   readonly pid: number;
   url(subscriber: number): string;
   begin(tag: string, subscribers: number, capacity: number): Promise<void>;
-  counts(): Promise<Counts>;
-  report(): Promise<Arrivals>;
+  counts(tag: string): Promise<Counts>;
+  report(tag: string): Promise<Arrivals>;
   stop(): Promise<void>;
 };
 
@@ -56,9 +56,9 @@ function receiverOn(child: ChildProcess, port: number): Receiver {
     async begin(tag, subscribers, capacity) {
       await counts({ kind: "begin", tag, subscribers, capacity });
     },
-    counts: () => counts({ kind: "counts" }),
-    async report() {
-      const answer = await question({ kind: "report" });
+    counts: (tag) => counts({ kind: "counts", tag }),
+    async report(tag) {
+      const answer = await question({ kind: "report", tag });
       if (answer.kind !== "report") throw new Error(`the receiver answered ${answer.kind}`);
       return answer;
     },

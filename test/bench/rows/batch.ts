@@ -1,4 +1,4 @@
-import { ATTRIBUTE, type Bench, BODY_BYTES, CONNECTIONS, newSubscribers, newTag, publishRun, warmUpOf } from "../bench.ts";
+import { ATTRIBUTE, type Bench, BODY_BYTES, CONNECTIONS, newSubscribers, newTag, publishRun, warmUpOf } from "../fixture.ts";
 import type { Pacing } from "../load/generator.ts";
 import { postRequest } from "../load/http1.ts";
 import { stampedBody } from "../load/stamp.ts";

@@ -1,4 +1,4 @@
-import type { Bench } from "../bench.ts";
+import type { Bench } from "../fixture.ts";
 import type { Measurement } from "../measure.ts";
 import { spreadOf } from "../statistics.ts";
 import type { Comparison } from "./row.ts";

@@ -1,4 +1,4 @@
-import { newSubscribers, publishRun } from "../bench.ts";
+import { newSubscribers, publishRun } from "../fixture.ts";
 import { quantile } from "../statistics.ts";
 import type { System } from "../system.ts";
 import { compare, inTurns } from "./compare.ts";
@@ -9,7 +9,7 @@ const PER_SECOND = 50;
 const SECONDS_FACTOR = 2;
 const TOPIC = "bench.latency";
 
-/** From when a message was due to leave the publisher until its first byte-complete arrival, at a calm, fixed rate. */
+/** From when a message was due to leave the publisher until all of it was at the subscriber, at a calm, fixed rate. */
 export const latency: Row = {
   name: "latency",
   async measure(bench): Promise<RowReport> {

@@ -1,4 +1,4 @@
-import type { Bench } from "../bench.ts";
+import type { Bench } from "../fixture.ts";
 import type { Measurement } from "../measure.ts";
 import type { Spread } from "../statistics.ts";
 

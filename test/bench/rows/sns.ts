@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { textField } from "../../../src/local/api.ts";
 import { signMessage, type SnsSimulator } from "../../../src/local/sns-simulator/index.ts";
-import { ATTRIBUTE, BODY_BYTES, CONNECTIONS, newSubscribers, newTag, publishRun, warmUpOf } from "../bench.ts";
+import { ATTRIBUTE, BODY_BYTES, CONNECTIONS, newSubscribers, newTag, publishRun, warmUpOf } from "../fixture.ts";
 import { postRequest } from "../load/http1.ts";
 import { stampedBody } from "../load/stamp.ts";
 import { type Load, measure } from "../measure.ts";

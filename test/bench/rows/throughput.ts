@@ -1,4 +1,4 @@
-import { type Bench, CONNECTIONS, newSubscribers, publishRun } from "../bench.ts";
+import { type Bench, CONNECTIONS, newSubscribers, publishRun } from "../fixture.ts";
 import type { Measurement } from "../measure.ts";
 import type { System } from "../system.ts";
 import { compare, inTurns } from "./compare.ts";

@@ -1,19 +1,25 @@
 import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { DatabaseSync, type SQLInputValue } from "node:sqlite";
 
-const MIGRATIONS = new URL("../../../migrations/", import.meta.url);
+const MIGRATIONS = join(import.meta.dirname, "../../../migrations");
 
 /** A D1 database in memory, as far as storage uses one, with the project's own schema. */
 export type TestDatabase = { readonly db: D1Database; readonly sqlite: DatabaseSync; readonly statements: string[] };
 
 export function openDatabase(): TestDatabase {
   const sqlite = new DatabaseSync(":memory:");
-  for (const file of readdirSync(MIGRATIONS).sort()) sqlite.exec(readFileSync(new URL(file, MIGRATIONS), "utf8"));
+  for (const file of readdirSync(MIGRATIONS).sort()) sqlite.exec(readFileSync(join(MIGRATIONS, file), "utf8"));
   const statements: string[] = [];
   const run = (sql: string, values: readonly SQLInputValue[]) => {
     statements.push(sql);
-    const results = sqlite.prepare(sql).all(...numbered(sql, values));
-    return { success: true, results, meta: {} };
+    const statement = sqlite.prepare(sql);
+    // `?1` may be used twice; node:sqlite takes such values by name
+    const results = /\?\d/.test(sql)
+      ? statement.all(Object.fromEntries(values.map((value, index) => [`?${index + 1}`, value])))
+      : statement.all(...values);
+    const changes = sqlite.prepare("SELECT changes() AS changes").get()?.["changes"];
+    return { success: true, results, meta: { changes } };
   };
   const prepare = (sql: string, values: readonly SQLInputValue[] = []) => ({
     bind: (...bound: SQLInputValue[]) => prepare(sql, bound),
@@ -34,12 +40,6 @@ export function openDatabase(): TestDatabase {
     }
   };
   return { db: { prepare, batch } as unknown as D1Database, sqlite, statements };
-}
-
-/** `?1` may be used twice; node:sqlite takes such values by name. */
-function numbered(sql: string, values: readonly SQLInputValue[]): [Record<string, SQLInputValue>] | SQLInputValue[] {
-  if (!/\?\d/.test(sql)) return [...values];
-  return [Object.fromEntries(values.map((value, index) => [`?${index + 1}`, value]))];
 }
 
 /** How SQLite would run a statement: the `detail` lines of EXPLAIN QUERY PLAN. */

@@ -33,8 +33,9 @@ export function openGateway(env: Readonly<Record<string, unknown>> = {}): TestGa
     ...database,
     async send(method, path, options = {}) {
       const { token = OPERATOR_TOKEN, tenant, json, body, headers } = options;
-      const init: RequestInit = {
+      const init = {
         method,
+        duplex: "half", // which Node wants to hear of a body that is a stream
         headers: {
           ...(token === null ? {} : { authorization: `Bearer ${token}` }),
           ...(tenant === undefined ? {} : { "postern-tenant": tenant }),
@@ -55,6 +56,27 @@ export async function makeToken(gateway: TestGateway, scopes: readonly string[],
     json: { name: "of a test", scopes },
     ...(tenant === undefined ? {} : { tenant }),
   });
-  const { token } = await response.json();
-  return token;
+  return (await bodyOf(response)).token;
+}
+
+/** Whatever a JSON response of ours may hold, as far as tests look into it. */
+export type Body = {
+  readonly id: string;
+  readonly token: string;
+  readonly name: string;
+  readonly status: string | number;
+  readonly type: string;
+  readonly detail: string;
+  readonly instance: string;
+  readonly action: string;
+  readonly data: readonly Body[];
+  readonly next: string | null;
+  readonly errors: readonly { readonly pointer: string; readonly detail: string }[];
+  readonly checks: readonly { readonly name: string; readonly status: string; readonly durationMs: number }[];
+  readonly subscriptions: readonly unknown[];
+};
+
+export async function bodyOf(response: Response | undefined): Promise<Body> {
+  if (response === undefined) throw new Error("there is no response");
+  return response.json<Body>();
 }

@@ -423,13 +423,10 @@ describe("costly policies", () => {
     expect(faults({ a: list })).toEqual([""]);
   });
 
-  it("matches a wildcard on a large text in time that grows with the text", () => {
+  it("matches a wildcard of many parts on a large text, on which backtracking would not end", () => {
     const text = `${"a".repeat(1_000_000)}c`;
     const policy = compile({ name: [{ wildcard: `${"*a".repeat(400)}*b` }] }, "body");
-    const started = performance.now();
     expect(matchesFilter(policy, { attributes: {}, bodyText: () => JSON.stringify({ name: text }) })).toBe(false);
-    // backtracking would take longer than anyone waits
-    expect(performance.now() - started).toBeLessThan(5000);
   });
 });
 
