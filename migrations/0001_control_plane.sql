@@ -58,20 +58,50 @@ CREATE TABLE endpoint_secrets (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX endpoint_secrets_by_endpoint ON endpoint_secrets (endpoint_id, created_at);
 
+-- Made by PUT, or with these defaults by the first subscription that names it.
+CREATE TABLE queues (
+  tenant_id TEXT NOT NULL REFERENCES tenants (id) ON DELETE CASCADE,
+  name TEXT NOT NULL,
+  max_receives INTEGER NOT NULL DEFAULT 5,
+  retention_seconds INTEGER NOT NULL DEFAULT 1209600, -- 14 days, the longest of SQS
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL,
+  PRIMARY KEY (tenant_id, name)
+) STRICT, WITHOUT ROWID;
+
+-- The patterns a queue is bound to by itself, whoever its members are.
+CREATE TABLE queue_topics (
+  tenant_id TEXT NOT NULL,
+  queue TEXT NOT NULL,
+  topic TEXT NOT NULL, -- the pattern
+  topic_key TEXT NOT NULL, -- as in subscriptions
+  PRIMARY KEY (tenant_id, queue, topic),
+  FOREIGN KEY (tenant_id, queue) REFERENCES queues (tenant_id, name) ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+-- publishing asks for these together with the subscriptions
+CREATE INDEX queue_topics_by_key ON queue_topics (tenant_id, topic_key);
+
+-- With a queue, the endpoint is one of its members, and the pattern and filter say what the queue gets.
 CREATE TABLE subscriptions (
   id TEXT PRIMARY KEY,
   tenant_id TEXT NOT NULL REFERENCES tenants (id) ON DELETE CASCADE,
   endpoint_id TEXT NOT NULL REFERENCES endpoints (id) ON DELETE CASCADE,
-  topic TEXT NOT NULL, -- the pattern
-  topic_key TEXT NOT NULL, -- the pattern's literal head, see messages/topic.ts
+  topic TEXT, -- the pattern; null: a member of the queue that binds no topic to it
+  topic_key TEXT, -- the pattern's literal head, see messages/topic.ts
   filter TEXT, -- SNS filter policy, JSON
   filter_scope TEXT NOT NULL DEFAULT 'attributes' CHECK (filter_scope IN ('attributes', 'body')),
   queue TEXT,
-  created_at INTEGER NOT NULL
+  created_at INTEGER NOT NULL,
+  CHECK ((topic IS NULL) = (topic_key IS NULL)),
+  CHECK (topic IS NOT NULL OR (queue IS NOT NULL AND filter IS NULL)),
+  -- no cascade: a queue with members is not deleted by oversight
+  FOREIGN KEY (tenant_id, queue) REFERENCES queues (tenant_id, name)
 ) STRICT, WITHOUT ROWID;
 -- publishing asks for the few literal heads a topic can match: work grows with the matches, not with the tenant
-CREATE INDEX subscriptions_by_key ON subscriptions (tenant_id, topic_key);
+CREATE INDEX subscriptions_by_key ON subscriptions (tenant_id, topic_key) WHERE topic_key IS NOT NULL;
 CREATE INDEX subscriptions_by_endpoint ON subscriptions (endpoint_id);
+-- the members of a queue, asked for at every delivery of one of its messages
+CREATE INDEX subscriptions_by_queue ON subscriptions (tenant_id, queue, endpoint_id) WHERE queue IS NOT NULL;
 
 CREATE TABLE sources (
   id TEXT PRIMARY KEY,

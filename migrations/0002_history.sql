@@ -28,14 +28,15 @@ CREATE TABLE deliveries (
   message_time INTEGER NOT NULL,
   stream TEXT NOT NULL,
   offset INTEGER NOT NULL,
-  endpoint_id TEXT NOT NULL,
+  endpoint_id TEXT NOT NULL, -- the target: an endpoint, or `queue:<name>`, `member` or `node`
   message_id TEXT NOT NULL,
   topic TEXT NOT NULL,
   status TEXT NOT NULL CHECK (status IN ('open', 'delivered', 'dead', 'cancelled')),
   reason TEXT, -- why it is held, dead or cancelled
   next_attempt_at INTEGER,
   updated_at INTEGER NOT NULL,
-  attempt_times TEXT NOT NULL DEFAULT '[]', -- JSON array: with the endpoint, the keys of its rows in `attempts`
+  -- JSON array: the keys of its rows in `attempts`, each a time, or `<time> <endpoint id>` where that is not the target
+  attempt_times TEXT NOT NULL DEFAULT '[]',
   PRIMARY KEY (tenant_id, message_time, stream, offset, endpoint_id)
 ) STRICT, WITHOUT ROWID;
 -- GET /v1/dead, newest first
@@ -47,7 +48,7 @@ CREATE INDEX deliveries_unfinished ON deliveries (tenant_id, status, endpoint_id
 
 CREATE TABLE attempts (
   tenant_id TEXT NOT NULL,
-  endpoint_id TEXT NOT NULL,
+  endpoint_id TEXT NOT NULL, -- the endpoint that was attempted
   time INTEGER NOT NULL,
   id TEXT NOT NULL,
   stream TEXT NOT NULL,
@@ -58,6 +59,7 @@ CREATE TABLE attempts (
   status_code INTEGER,
   error TEXT, -- `code: detail`; null after a success
   response_body TEXT NOT NULL,
+  target TEXT, -- that of the delivery, where it is not the endpoint itself
   PRIMARY KEY (tenant_id, endpoint_id, time, id)
 ) STRICT, WITHOUT ROWID;
 -- the failures of an endpoint, which may be few among millions

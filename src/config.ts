@@ -12,6 +12,21 @@ export type Config = {
   /** Where SNS is reached instead of `https://sns.<region>.<suffix>`; null in production. */
   readonly snsEndpoint: string | null;
   readonly historyRetentionDays: number;
+  readonly mailbox: MailboxSettings;
+};
+
+/** Which mailbox, and how Amazon SQS is reached where it is that one. */
+export type MailboxSettings = {
+  readonly kind: "sqs" | "durable-object";
+  /** Where SQS is reached instead of the region's own endpoint; null in production. */
+  readonly sqsEndpoint: string | null;
+  readonly awsRegion: string;
+  /** Null when not set: then SQS answers nothing, and its faults say so. */
+  readonly awsAccessKeyId: string | null;
+  readonly awsSecretAccessKey: string | null;
+  readonly awsSessionToken: string | null;
+  /** Every queue's name begins with it and `-`. */
+  readonly queuePrefix: string;
 };
 
 export const VERSION = "0.1.0";
@@ -29,6 +44,17 @@ const Variables = z.object({
     .transform(parseKeyRing),
   POSTERN_SNS_ENDPOINT: optionalText,
   POSTERN_HISTORY_RETENTION_DAYS: z.coerce.number().int().min(1).max(3650).default(30),
+  POSTERN_MAILBOX: optionalText.pipe(z.enum(["sqs", "durable-object"], { error: "must be `sqs` or `durable-object`" }).nullable()),
+  POSTERN_SQS_ENDPOINT: optionalText.pipe(z.url({ protocol: /^https?$/, error: "must be an http(s) URL" }).nullable()),
+  // With the tenant, an id, `-dlq` and `.fifo` after it, a name must fit the 80 characters SQS allows.
+  POSTERN_QUEUE_PREFIX: optionalText
+    .transform((prefix) => prefix ?? "postern")
+    .pipe(z.string().regex(/^[A-Za-z0-9_-]{1,20}$/, { error: "must be 1 to 20 letters, digits, `_` or `-`" })),
+  AWS_REGION: optionalText,
+  AWS_DEFAULT_REGION: optionalText,
+  AWS_ACCESS_KEY_ID: optionalText,
+  AWS_SECRET_ACCESS_KEY: optionalText,
+  AWS_SESSION_TOKEN: optionalText,
 });
 
 /** Parses the environment; throws an `Error` that names what is missing or malformed, never its value. */
@@ -46,6 +72,21 @@ export function parseConfig(env: unknown): Config {
     encryptionKeys: variables.POSTERN_ENCRYPTION_KEYS,
     snsEndpoint: variables.POSTERN_SNS_ENDPOINT,
     historyRetentionDays: variables.POSTERN_HISTORY_RETENTION_DAYS,
+    mailbox: mailboxSettings(variables),
+  };
+}
+
+/** Unless it is said which, the mailbox is SQS where anything about SQS is configured. */
+function mailboxSettings(variables: z.infer<typeof Variables>): MailboxSettings {
+  const { POSTERN_MAILBOX: chosen, POSTERN_SQS_ENDPOINT: sqsEndpoint, AWS_ACCESS_KEY_ID: awsAccessKeyId } = variables;
+  return {
+    kind: chosen ?? (sqsEndpoint === null && awsAccessKeyId === null ? "durable-object" : "sqs"),
+    sqsEndpoint,
+    awsRegion: variables.AWS_REGION ?? variables.AWS_DEFAULT_REGION ?? "us-east-1",
+    awsAccessKeyId,
+    awsSecretAccessKey: variables.AWS_SECRET_ACCESS_KEY,
+    awsSessionToken: variables.AWS_SESSION_TOKEN,
+    queuePrefix: variables.POSTERN_QUEUE_PREFIX,
   };
 }
 

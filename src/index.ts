@@ -2,9 +2,11 @@ import { consumeDeadJobs, consumeDeliveries, type ConsumerWorld } from "./delive
 import { createApp } from "./http/app.ts";
 import { isolateOf } from "./isolate.ts";
 import { maintain } from "./maintenance.ts";
-import { streamStub } from "./streams/stub.ts";
 
 export { Deliverer } from "./delivery/deliverer.ts";
+export { MailboxObject } from "./mailbox/durable-object-box.ts";
+export { Rendezvous } from "./queries/rendezvous.ts";
+export { DurableStream } from "./streams/protocol/durable-stream.ts";
 export { Stream } from "./streams/stream.ts";
 
 const DEAD_LETTER_QUEUE = "deliveries-dlq";
@@ -14,12 +16,7 @@ export default {
   fetch: (request, env, ctx) => app.fetch(request, env, ctx),
 
   async queue(batch, env, ctx) {
-    const world: ConsumerWorld = {
-      db: env.DB,
-      isolate: isolateOf(env),
-      stream: (name) => streamStub(env.STREAMS, name),
-      waitUntil: (promise) => ctx.waitUntil(promise),
-    };
+    const world: ConsumerWorld = { env, waitUntil: (promise) => ctx.waitUntil(promise) };
     await (batch.queue === DEAD_LETTER_QUEUE ? consumeDeadJobs(batch, world) : consumeDeliveries(batch, world));
   },
 

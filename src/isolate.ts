@@ -2,7 +2,7 @@ import { type Config, parseConfig } from "./config.ts";
 import { createKeyRing, type KeyRing } from "./crypto/keyring.ts";
 import { AttemptSlots } from "./delivery/attempt-slots.ts";
 import type { AttemptWorld } from "./delivery/attempt.ts";
-import { EndpointTable } from "./delivery/endpoint-table.ts";
+import { RecentDirectory } from "./delivery/directory.ts";
 import { RouteTable } from "./messages/route-table.ts";
 
 /** What one isolate keeps between requests: nothing here is a source of truth, all of it can vanish at any time. */
@@ -10,7 +10,7 @@ export type Isolate = {
   readonly config: Config;
   readonly keyRing: KeyRing;
   readonly routes: RouteTable;
-  readonly endpoints: EndpointTable;
+  readonly directory: RecentDirectory;
   readonly slots: AttemptSlots;
   readonly world: AttemptWorld;
 };
@@ -28,7 +28,7 @@ function createIsolate(config: Config): Isolate {
     config,
     keyRing: createKeyRing(config.encryptionKeys),
     routes: new RouteTable(),
-    endpoints: new EndpointTable(),
+    directory: new RecentDirectory(),
     slots: new AttemptSlots(),
     world: {
       // Called through a closure: `fetch` must not lose its receiver, and tests may replace the global one.

@@ -1,11 +1,12 @@
 import type { Isolate } from "./isolate.ts";
 import { describeError, log } from "./log.ts";
+import { deleteExpiredSecrets } from "./storage/endpoint-secrets.ts";
 import { pruneHistory } from "./storage/history-prune.ts";
 import { pruneIdempotencyKeys } from "./storage/idempotency.ts";
 import { reencryptBatch } from "./storage/reencrypt.ts";
 
 const DAY_MS = 24 * 60 * 60 * 1000;
-const PRUNE_LIMIT = 5_000;
+const PRUNE_LIMIT = 50_000;
 const REENCRYPT_LIMIT = 200;
 
 /** What the cron does every minute: bounded portions, so that a backlog is worked off over several runs. */
@@ -13,6 +14,8 @@ export async function maintain(db: D1Database, { config, keyRing }: Isolate, now
   const tasks = {
     "history.pruned": () => pruneHistory(db, nowMs - config.historyRetentionDays * DAY_MS, PRUNE_LIMIT),
     "idempotency-keys.pruned": () => pruneIdempotencyKeys(db, nowMs - DAY_MS, PRUNE_LIMIT),
+    // first, so that what no longer signs is not encrypted again
+    "secrets.expired": () => deleteExpiredSecrets(db, nowMs),
     "secrets.reencrypted": () => reencryptBatch(db, keyRing, REENCRYPT_LIMIT),
   };
   for (const [name, task] of Object.entries(tasks)) {
@@ -20,7 +23,7 @@ export async function maintain(db: D1Database, { config, keyRing }: Isolate, now
       const count = await task();
       if (count > 0) log("info", name, { count });
     } catch (error) {
-      log("error", "maintenance.failed", { task: name, ...describeError(error) });
+      log("error", "maintenance.failed", { task: name, error: describeError(error) });
     }
   }
 }

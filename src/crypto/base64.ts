@@ -1,7 +1,12 @@
+/** `String.fromCharCode` takes this many arguments on every engine. */
+const CHUNK_BYTES = 8_192;
+
 /** Base 64 (RFC 4648 §4), padded. */
 export function toBase64(bytes: Uint8Array): string {
   let binary = "";
-  for (const byte of bytes) binary += String.fromCharCode(byte);
+  for (let start = 0; start < bytes.length; start += CHUNK_BYTES) {
+    binary += String.fromCharCode(...bytes.subarray(start, start + CHUNK_BYTES));
+  }
   return btoa(binary);
 }
 
@@ -10,7 +15,10 @@ export function fromBase64(text: string): Uint8Array | null {
   const standard = text.replaceAll("-", "+").replaceAll("_", "/");
   if (!/^[A-Za-z0-9+/]*={0,2}$/.test(standard)) return null;
   try {
-    return Uint8Array.from(atob(standard), (character) => character.charCodeAt(0));
+    const binary = atob(standard);
+    const bytes = new Uint8Array(binary.length);
+    for (let index = 0; index < binary.length; index++) bytes[index] = binary.charCodeAt(index);
+    return bytes;
   } catch {
     return null; // a length that no bytes encode to
   }

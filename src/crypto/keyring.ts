@@ -19,14 +19,15 @@ const NONCE_BYTES = 12;
 export function createKeyRing(keys: readonly RingKey[]): KeyRing {
   const [active] = keys;
   if (active === undefined) throw new Error("POSTERN_ENCRYPTION_KEYS holds no key");
-  const imported = new Map<string, Promise<CryptoKey>>();
+  // Keys, never promises: a request may not wait for another one's.
+  const imported = new Map<string, CryptoKey>();
 
-  const importKey = (id: string): Promise<CryptoKey> => {
+  const importKey = async (id: string): Promise<CryptoKey> => {
     const known = imported.get(id);
     if (known !== undefined) return known;
     const entry = keys.find((key) => key.id === id);
-    if (entry === undefined) return Promise.reject(new Error(`no key ${JSON.stringify(id)} in POSTERN_ENCRYPTION_KEYS`));
-    const key = crypto.subtle.importKey("raw", entry.key, "AES-GCM", false, ["encrypt", "decrypt"]);
+    if (entry === undefined) throw new Error(`no key ${JSON.stringify(id)} in POSTERN_ENCRYPTION_KEYS`);
+    const key = await crypto.subtle.importKey("raw", entry.key, "AES-GCM", false, ["encrypt", "decrypt"]);
     imported.set(id, key);
     return key;
   };

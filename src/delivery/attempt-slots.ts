@@ -3,7 +3,7 @@ const MAX_QUICK_ATTEMPTS = 64;
 /** All attempts, slow ones included: bounds sockets and memory. */
 const MAX_ATTEMPTS = 1024;
 /** Slow attempts of one endpoint; beyond it, that endpoint waits and leaves the room to the others (I6). */
-const MAX_SLOW_PER_ENDPOINT = 16;
+const MAX_SLOW_PER_ENDPOINT = 32;
 /** An attempt without an answer after this long counts as slow. */
 const SLOW_AFTER_MS = 300;
 /** No attempt lasts this long: its request was killed and could not give the slot back. */

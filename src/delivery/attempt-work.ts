@@ -1,103 +1,121 @@
-import type { Claim, Work } from "../streams/contract.ts";
+import type { Mailbox } from "../mailbox/mailbox.ts";
 import type { StoredMessage } from "../messages/message.ts";
-import { attemptDelivery, type AttemptReport, type AttemptWorld } from "./attempt.ts";
-import type { AttemptSlots, Slot, SlotRefusal } from "./attempt-slots.ts";
-import type { DeliveryEndpoint } from "./endpoint.ts";
+import type { Claim, StreamApi, Work } from "../streams/contract.ts";
+import type { StreamRef } from "../streams/ref.ts";
+import { attemptPush, type PushContext, type PushTask } from "./attempt-push.ts";
+import type { SlotRefusal, Slot } from "./attempt-slots.ts";
+import type { Destination, DestinationOf } from "./destination.ts";
+import { CACHE_MAX_AGE_MS } from "./freshness.ts";
+import { handOn, type HandedOn } from "./hand-on.ts";
 import type { DeliveryResult, Verdict } from "./outcome.ts";
-import { verdictOf } from "./verdict.ts";
 
-/** One message to one endpoint, to be attempted now. */
-type Task = { readonly message: StoredMessage; readonly claim: Claim };
+/** One message to one target, to be attempted now. */
+export type Task = { readonly message: StoredMessage; readonly claim: Claim };
 
-export type WorkContext = {
-  readonly topic: string;
-  /** Those that exist; an id that is missing was deleted. */
-  readonly endpoints: ReadonlyMap<string, DeliveryEndpoint>;
-  readonly slots: AttemptSlots;
-  readonly world: AttemptWorld;
+export type WorkContext = PushContext & {
+  readonly stream: StreamRef;
+  readonly destinationOf: DestinationOf;
+  /** When the destinations were read. */
+  readonly readAtMs: number;
+  readonly mailbox: Mailbox;
+  readonly streamOf: (name: string) => StreamApi;
   /** Told of every result as soon as there is one. */
   readonly onResult: (result: DeliveryResult) => void;
-  /** Told of every request that was made. */
-  readonly onReport: (endpoint: DeliveryEndpoint, report: AttemptReport) => void;
 };
 
-/** An attempt that turns slow makes room without ending, so room is looked for again. */
-const RECHECK_ROOM_MS = 100;
 const NO_ROOM_DELAY_MS = 1_000;
-const ENDPOINT_BUSY_DELAY_MS = 4_000;
+/** How often room is looked for again: others' attempts end, and those that turn slow make room without ending. */
+const RECHECK_ROOM_MS = 5;
+/** How long room is looked for before a message goes to the queue; as long as an attempt takes to turn slow. */
+const MAX_ROOM_WAIT_MS = 300;
+const ENDPOINT_BUSY_DELAY_MS = 2_000;
 
 /**
  * Attempts every claim of the given work, in parallel as far as there is room, and reports each result when it is
- * there. Room that this call itself takes up is waited for; room that others hold is not, what finds none is
- * deferred without counting as an attempt. Resolves when all are reported.
+ * there: pushes one by one, what goes into a mailbox or to a queue in batches. Room is looked for a short while, and
+ * for as long as this call itself takes some up; what finds none is deferred without counting as an attempt.
+ * Resolves when all are reported.
  */
 export async function attemptWork(work: readonly Work[], context: WorkContext): Promise<void> {
   const running = new Set<Promise<void>>();
+  const handedOn: HandedOn[] = [];
+  const pushes: PushTask[] = [];
   for (const task of byTurns(work)) {
-    const endpoint = context.endpoints.get(task.claim.endpointId);
-    const settled = withoutRequest(endpoint);
-    if (endpoint === undefined || settled !== null) {
-      context.onResult({ ...refOf(task), verdict: settled ?? DELETED });
-      continue;
+    const destination = destinationNow(task, context);
+    switch (destination.kind) {
+      case "none":
+        context.onResult({ ...refOf(task), verdict: destination.verdict });
+        break;
+      case "push":
+        pushes.push({ ...task, endpoint: destination.endpoint, others: destination.others });
+        break;
+      default:
+        handedOn.push({ task, destination });
     }
-    const slot = await acquire(endpoint, running, context);
-    if (typeof slot === "string") {
-      context.onResult({ ...refOf(task), verdict: deferred(slot, context.world) });
-      continue;
-    }
-    const attempt = attemptTask(task, endpoint, context).finally(() => {
-      slot.release();
-      running.delete(attempt);
-    });
-    running.add(attempt);
+  }
+  if (handedOn.length > 0) running.add(handOn(handedOn, context));
+  for (const task of pushes) {
+    const refused = await startPush(task, running, context);
+    if (refused !== null) context.onResult({ ...refOf(task), verdict: refused });
   }
   await Promise.all(running);
 }
 
-const DELETED: Verdict = { status: "cancelled", reason: "The endpoint was deleted." };
+function destinationNow(task: Task, { destinationOf, world }: WorkContext): Destination {
+  const { answerByMs } = task.message;
+  if (answerByMs !== undefined && world.now() >= answerByMs) {
+    return { kind: "none", verdict: { status: "cancelled", reason: "Its caller's time was over." } };
+  }
+  return destinationOf(task.claim);
+}
 
-/** What needs no request: a deleted endpoint's deliveries end, a paused or disabled one's wait. */
-function withoutRequest(endpoint: DeliveryEndpoint | undefined): Verdict | null {
-  if (endpoint === undefined) return DELETED;
-  if (endpoint.status !== "active") return { status: "held", reason: endpoint.status };
+/** Starts an attempt, or says why it has to wait. */
+async function startPush(task: PushTask, running: Set<Promise<void>>, context: WorkContext): Promise<Verdict | null> {
+  const slot = await acquire(task.endpoint.id, running, context);
+  if (typeof slot === "string") return deferred(slot, context);
+  // Room took long to come: the endpoint may have been deleted meanwhile (I5).
+  if (context.world.now() - context.readAtMs >= CACHE_MAX_AGE_MS) {
+    slot.release();
+    return deferred("no-room", context);
+  }
+  const attempt = attemptPush(task, context).finally(() => {
+    slot.release();
+    running.delete(attempt);
+  });
+  running.add(attempt);
   return null;
 }
 
 async function acquire(
-  endpoint: DeliveryEndpoint,
+  endpointId: string,
   running: ReadonlySet<Promise<void>>,
   context: WorkContext,
 ): Promise<Slot | SlotRefusal> {
-  for (;;) {
-    const slot = context.slots.tryAcquire(endpoint.id, context.world.now());
-    if (slot !== "no-room" || running.size === 0) return slot;
+  const { slots, world } = context;
+  for (const startedAtMs = world.now(); ; ) {
+    const slot = slots.tryAcquire(endpointId, world.now());
+    if (slot !== "no-room") return slot;
+    // Never another request's promise, only time and attempts of our own.
+    if (world.now() - startedAtMs > MAX_ROOM_WAIT_MS && running.size === 0) return slot;
     await Promise.race([...running, pause(RECHECK_ROOM_MS)]);
   }
-}
-
-async function attemptTask(task: Task, endpoint: DeliveryEndpoint, context: WorkContext): Promise<void> {
-  const { topic, world } = context;
-  const { attemptNumber } = task.claim;
-  const report = await attemptDelivery(endpoint, task.message, topic, attemptNumber, world);
-  context.onReport(endpoint, report);
-  const verdict = verdictOf(endpoint, report, attemptNumber, world.now(), world.random());
-  context.onResult({ ...refOf(task), verdict, attempt: report.record });
 }
 
 function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
-function deferred(refusal: SlotRefusal, world: AttemptWorld): Verdict {
+function deferred(refusal: SlotRefusal, { world }: WorkContext): Verdict {
   const delayMs = refusal === "no-room" ? NO_ROOM_DELAY_MS : ENDPOINT_BUSY_DELAY_MS;
   return { status: "open", nextAttemptAtMs: Math.round(world.now() + delayMs * (0.5 + world.random())), counted: false };
 }
 
-function refOf(task: Task): { offset: number; endpointId: string } {
+/** The delivery a task is an attempt of. */
+export function refOf(task: Task): { offset: number; endpointId: string } {
   return { offset: task.message.offset, endpointId: task.claim.endpointId };
 }
 
-/** Takes the endpoints in turns, so that one with many messages does not stand before one with few. */
+/** Takes the targets in turns, so that one with many messages does not stand before one with few. */
 function* byTurns(work: readonly Work[]): Generator<Task> {
   const queues = new Map<string, Task[]>();
   for (const { message, claims } of work) {
@@ -108,9 +126,9 @@ function* byTurns(work: readonly Work[]): Generator<Task> {
     }
   }
   for (let round = 0; queues.size > 0; round++) {
-    for (const [endpointId, queue] of queues) {
+    for (const [target, queue] of queues) {
       const task = queue[round];
-      if (task === undefined) queues.delete(endpointId);
+      if (task === undefined) queues.delete(target);
       else yield task;
     }
   }

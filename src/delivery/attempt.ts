@@ -1,9 +1,9 @@
 import { newId, type FillRandom } from "../ids.ts";
-import type { StoredMessage } from "../messages/message.ts";
+import { MAX_BODY_BYTES, type StoredMessage } from "../messages/message.ts";
 import { checkPushUrl } from "./address-guard.ts";
 import type { DeliveryEndpoint } from "./endpoint.ts";
 import type { AttemptError, AttemptRecord } from "./outcome.ts";
-import { readBounded } from "./response-body.ts";
+import { MAX_READ_BYTES, readBounded, textHead } from "./response-body.ts";
 import { parseRetryAfter } from "./retry-policy.ts";
 import { webhookRequest } from "./webhook-request.ts";
 
@@ -19,6 +19,9 @@ export type AttemptWorld = {
   readonly allowHttp: boolean;
 };
 
+/** The body of a 2xx response to a query: its answer. */
+export type QueryAnswer = { readonly contentType: string; readonly body: Uint8Array };
+
 /** What came of one request, before the retry policy has its say. */
 export type AttemptReport = {
   readonly record: AttemptRecord;
@@ -27,8 +30,11 @@ export type AttemptReport = {
   readonly gone: boolean;
   /** Asked for by a 429 or 503. */
   readonly retryAfterMs: number | null;
+  /** Of a query that was answered. */
+  readonly answer: QueryAnswer | null;
 };
 
+const DEFAULT_ANSWER_TYPE = "application/octet-stream";
 const RETRY_AFTER_STATUSES: ReadonlySet<number> = new Set([429, 503]);
 const MAX_DETAIL_LENGTH = 200;
 
@@ -48,7 +54,7 @@ export async function attemptDelivery(
     statusCode: number | null,
     error: AttemptRecord["error"],
     responseBody: string,
-    rest: Pick<AttemptReport, "gone" | "retryAfterMs"> = { gone: false, retryAfterMs: null },
+    rest: Partial<AttemptReport> = {},
   ): AttemptReport => ({
     record: {
       id: newId("att", startedAtMs, world.fillRandom),
@@ -59,6 +65,9 @@ export async function attemptDelivery(
       responseBody,
     },
     succeeded: error === null,
+    gone: false,
+    retryAfterMs: null,
+    answer: null,
     ...rest,
   });
 
@@ -69,12 +78,15 @@ export async function attemptDelivery(
   if (!answer.ok) return report(null, answer.error, "");
 
   const { response } = answer;
-  const responseBody = await readBounded(response.body);
-  return report(response.status, statusError(response.status), responseBody, {
+  const error = statusError(response.status);
+  const isAnswer = message.answerByMs !== undefined && error === null;
+  const read = await readBounded(response.body, isAnswer ? MAX_BODY_BYTES : MAX_READ_BYTES);
+  return report(response.status, error, textHead(read), {
     gone: response.status === 410,
     retryAfterMs: RETRY_AFTER_STATUSES.has(response.status)
       ? parseRetryAfter(response.headers.get("retry-after"), world.now())
       : null,
+    answer: isAnswer ? { contentType: response.headers.get("content-type") ?? DEFAULT_ANSWER_TYPE, body: read } : null,
   });
 }
 

@@ -1,20 +1,16 @@
 import { z } from "zod";
-import type { Isolate } from "../isolate.ts";
+import { isolateOf } from "../isolate.ts";
 import { describeError, log } from "../log.ts";
-import type { DeliveryJob, StreamApi, Work } from "../streams/contract.ts";
-import { parseStreamName } from "../streams/ref.ts";
-import { attemptWork } from "./attempt-work.ts";
-import { endpointIdsOf } from "./deliverer.ts";
-import { EndpointHealth } from "./endpoint-health.ts";
-import { readEndpoints } from "./endpoint-table.ts";
-import type { DeliveryRef, DeliveryResult } from "./outcome.ts";
-import { deferAll, ResultCollector, settleAsTheyCome, within } from "./settlement.ts";
+import type { DeliveryJob } from "../streams/contract.ts";
+import { streamStub } from "../streams/stub.ts";
+import { directoryOf } from "./directory.ts";
+import type { DeliveryRef } from "./outcome.ts";
+import { ResultCollector, settleAsTheyCome, within } from "./settlement.ts";
+import { workOff } from "./work-off.ts";
 
-/** What the consumers need of the outside. */
+/** What the consumers take from the Worker they run in. */
 export type ConsumerWorld = {
-  readonly db: D1Database;
-  readonly isolate: Isolate;
-  readonly stream: (name: string) => StreamApi;
+  readonly env: Cloudflare.Env;
   readonly waitUntil: (promise: Promise<unknown>) => void;
 };
 
@@ -23,7 +19,6 @@ export type ConsumerWorld = {
  * and its sweep finds it if it is lost, and a batch that waited for it would keep other endpoints' retries waiting.
  */
 const BATCH_DEADLINE_MS = 1_500;
-const UNREADABLE_DELAY_MS = 15_000;
 const RETRY_DELAY_SECONDS = 5;
 const BURY_RETRY_DELAY_SECONDS = 60;
 
@@ -48,7 +43,7 @@ export async function consumeDeliveries(batch: MessageBatch, world: ConsumerWorl
         await attemptJobs(jobs, world);
         for (const message of jobs.messages) message.ack();
       } catch (error) {
-        log("warn", "deliveries.job-failed", { stream: jobs.stream, ...describeError(error) });
+        log("warn", "deliveries.job-failed", { stream: jobs.stream, error: describeError(error) });
         for (const message of jobs.messages) message.retry({ delaySeconds: RETRY_DELAY_SECONDS });
       }
     }),
@@ -61,54 +56,28 @@ export async function consumeDeadJobs(batch: MessageBatch, world: ConsumerWorld)
     byStream(batch).map(async ({ stream, refs, messages }) => {
       const verdict = { status: "dead", reason: "Its job failed again and again." } as const;
       try {
-        await world.stream(stream).settle(stream, refs.map((ref) => ({ ...ref, verdict })));
+        await streamStub(world.env.STREAMS, stream).settle(stream, refs.map((ref) => ({ ...ref, verdict })));
         log("error", "deliveries.buried", { stream, deliveries: refs.length });
         for (const message of messages) message.ack();
       } catch (error) {
-        log("error", "deliveries.not-buried", { stream, ...describeError(error) });
+        log("error", "deliveries.not-buried", { stream, error: describeError(error) });
         for (const message of messages) message.retry({ delaySeconds: BURY_RETRY_DELAY_SECONDS });
       }
     }),
   );
 }
 
-async function attemptJobs({ stream, refs }: StreamJobs, world: ConsumerWorld): Promise<void> {
-  const api = world.stream(stream);
+async function attemptJobs({ stream, refs }: StreamJobs, { env, waitUntil }: ConsumerWorld): Promise<void> {
+  const api = streamStub(env.STREAMS, stream);
   const work = await api.claim(stream, refs);
   if (work.length === 0) return;
+  const { keyRing, world } = isolateOf(env);
   const collector = new ResultCollector();
-  const settle = (results: readonly DeliveryResult[]): Promise<void> => api.settle(stream, results);
-  const finished = settleAsTheyCome(collector, attemptAll(stream, work, collector, world), settle);
+  const directory = directoryOf(env.DB, keyRing, world.now);
+  const allReported = workOff({ stream, work }, collector, { env, directory, waitUntil });
+  const finished = settleAsTheyCome(collector, allReported, (results) => api.settle(stream, results));
   if (await within(BATCH_DEADLINE_MS, finished)) return;
-  world.waitUntil(
-    finished.catch((error: unknown) => log("warn", "settle.failed", { stream, ...describeError(error) })),
-  );
-}
-
-async function attemptAll(
-  stream: string,
-  work: readonly Work[],
-  collector: ResultCollector,
-  { db, isolate, waitUntil }: ConsumerWorld,
-): Promise<void> {
-  const nowMs = isolate.world.now();
-  const endpoints = await readEndpoints(db, isolate.keyRing, [...endpointIdsOf(work)], nowMs).catch((error: unknown) => {
-    log("warn", "endpoints.unreadable", { stream, ...describeError(error) });
-    return null;
-  });
-  if (endpoints === null) {
-    deferAll(work, nowMs + UNREADABLE_DELAY_MS).forEach(collector.push);
-    return;
-  }
-  const health = new EndpointHealth(db);
-  await attemptWork(work, {
-    topic: parseStreamName(stream).name,
-    endpoints,
-    slots: isolate.slots,
-    world: isolate.world,
-    onResult: collector.push,
-    onReport: (endpoint, report) => waitUntil(health.observe(endpoint, report)),
-  });
+  waitUntil(finished.catch((error: unknown) => log("warn", "settle.failed", { stream, error: describeError(error) })));
 }
 
 function byStream(batch: MessageBatch): StreamJobs[] {

@@ -32,7 +32,7 @@ export class EndpointHealth {
           return;
       }
     } catch (error) {
-      log("warn", "endpoint.health-not-saved", { endpointId: endpoint.id, change: health.change, ...describeError(error) });
+      log("warn", "endpoint.health-not-saved", { endpointId: endpoint.id, change: health.change, error: describeError(error) });
     }
   }
 }

@@ -18,6 +18,10 @@ export type DeliveryEndpoint = {
   readonly timeoutSeconds: number;
   /** Seconds between attempts; `[]` means one attempt only. */
   readonly retryScheduleSeconds: readonly number[];
+  /** Deliveries in stream order, one at a time. */
+  readonly ordered: boolean;
+  /** Of a push endpoint: where messages go that pushing could not deliver. */
+  readonly fallback: "pull" | null;
   /** Since when nothing but failures came back, ms; null while healthy. */
   readonly failingSinceMs: number | null;
 };

@@ -25,7 +25,7 @@ export async function openDeliveryEndpoint(row: EndpointWithSecrets, keyRing: Ke
     openHeaders(row, keyRing),
     ...row.secrets.map((secret) => openKey(secret.sealed, `${row.tenant_id}/${secret.id}`, keyRing)),
   ]);
-  if (signingKeys.length === 0) throw new Error(`endpoint ${row.id} has no signing secret`);
+  if (signingKeys.length === 0 && row.kind === "push") throw new Error(`endpoint ${row.id} has no signing secret`);
   return {
     id: row.id,
     tenantId: row.tenant_id,
@@ -37,6 +37,8 @@ export async function openDeliveryEndpoint(row: EndpointWithSecrets, keyRing: Ke
     signingKeys,
     timeoutSeconds: row.timeout_seconds,
     retryScheduleSeconds: row.retry_schedule,
+    ordered: row.ordered,
+    fallback: row.fallback,
     failingSinceMs: row.failing_since,
   };
 }

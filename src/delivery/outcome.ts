@@ -26,14 +26,20 @@ export type Verdict =
   /** To be tried again; `counted` is false when no request was made (no room, D1 unreachable). */
   | { readonly status: "open"; readonly nextAttemptAtMs: number; readonly counted: boolean }
   /** Waits for the endpoint to be resumed or enabled. */
-  | { readonly status: "held"; readonly reason: "paused" | "disabled" }
+  | { readonly status: "held"; readonly reason: "paused" | "disabled" | "no-such-node" }
   | { readonly status: "dead"; readonly reason: string }
   | { readonly status: "cancelled"; readonly reason: string };
 
-/** Which delivery of a stream: message × endpoint. */
+/**
+ * Which delivery of a stream: message × target. The target is an endpoint (`ep_…`) or, resolved anew at each attempt,
+ * `queue:<name>` (in a topic's stream: the message becomes one of that queue), `member` (in a queue's: one of its
+ * members) or `node` (in a node's: the endpoint that has the name).
+ */
 export type DeliveryRef = { readonly offset: number; readonly endpointId: string };
 
 export type DeliveryResult = DeliveryRef & {
   readonly verdict: Verdict;
   readonly attempt?: AttemptRecord;
+  /** Whose attempt it was, where the target is not an endpoint. */
+  readonly by?: string;
 };

@@ -13,17 +13,30 @@ export type HealthChange =
   | { readonly change: "recovered" }
   | { readonly change: "disable"; readonly reason: string };
 
-/** What becomes of a delivery after an attempt: delivered, tried again, held while its endpoint is disabled, or dead. */
+/** What was attempted. `others`: members of a queue that can be tried next. */
+type Attempted = {
+  readonly endpoint: DeliveryEndpoint;
+  readonly claim: { readonly attemptNumber: number };
+  readonly others: number;
+};
+
+/** Another member of the queue has its turn after this; a query's caller is waiting. */
+const NEXT_MEMBER_MS = 500;
+
+/**
+ * What becomes of a delivery after an attempt: delivered, tried again, held while its endpoint is disabled, or dead.
+ * In a queue the other members come first, one after the other; then the schedule of the endpoint begins.
+ */
 export function verdictOf(
-  endpoint: DeliveryEndpoint,
+  { endpoint, claim: { attemptNumber }, others }: Attempted,
   report: AttemptReport,
-  attemptNumber: number,
   nowMs: number,
   random: number,
 ): Verdict {
   if (report.succeeded) return { status: "delivered" };
+  if (attemptNumber <= others) return { status: "open", nextAttemptAtMs: nowMs + NEXT_MEMBER_MS, counted: true };
   if (report.gone) return { status: "held", reason: "disabled" };
-  const failed = { attemptNumber, retryAfterMs: report.retryAfterMs };
+  const failed = { attemptNumber: attemptNumber - others, retryAfterMs: report.retryAfterMs };
   const nextAttemptAtMs = nextAttemptAt(failed, endpoint.retryScheduleSeconds, nowMs, random);
   if (nextAttemptAtMs === null) {
     return { status: "dead", reason: `All ${attemptNumber} attempts failed; the last: ${report.record.error?.detail ?? ""}` };

@@ -3,18 +3,22 @@ import { fromBase64 } from "../crypto/base64.ts";
 import { parseAttributes } from "../messages/attributes.ts";
 import { decodeString, scanElements, scanMembers } from "../messages/json-members.ts";
 import { MAX_BODY_BYTES } from "../messages/message.ts";
-import { isTarget } from "../messages/topic.ts";
+import type { Address } from "../messages/address.ts";
+import { isTarget, parseQueueMethod } from "../messages/topic.ts";
 import type { FieldError } from "./problem.ts";
 import { invalid, MAX_BATCH_BYTES, MAX_BATCH_MESSAGES, type SentMessage, tooLarge } from "./publish-request.ts";
 import { readBody } from "./read-body.ts";
 import { fail } from "./router.ts";
 
+const ADDRESS_POINTER = /^\/messages\/[0-9]+\/(?:topic|command|node)$/;
 const JSON_TYPE = /^application\/(?:[\w.+-]+\+)?json$/i;
 
 /** The fields of one message of a batch but `data`, whose bytes are taken from the text as they are. */
 const BatchMessage = z
   .strictObject({
-    topic: z.string().openapi({ description: "The topic it is published on", example: "orders.completed" }),
+    topic: z.string().optional().openapi({ description: "An event: the topic it is published on", example: "orders.completed" }),
+    command: z.string().optional().openapi({ description: "A command: `queue/method`", example: "invoices/print" }),
+    node: z.string().optional().openapi({ description: "A direct message: the node it is for", example: "till.7" }),
     data: z
       .unknown()
       .optional()
@@ -26,15 +30,15 @@ const BatchMessage = z
       .optional()
       .openapi({ description: "Default: `text/plain; charset=utf-8` for a string, else `application/json`; `application/octet-stream` for `dataBase64`" }),
     attributes: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])).optional(),
-    id: z.string().min(1).max(1024).optional().openapi({ description: "De-duplicates on its topic for 24 h" }),
+    id: z.string().min(1).max(1024).optional().openapi({ description: "De-duplicates on its topic, command or node for 24 h" }),
   })
   .openapi("BatchMessage");
 
 /** For the OpenAPI document; the route reads the text itself, so that no byte of `data` is written anew (I4). */
 export const BatchBody = z.strictObject({ messages: z.array(BatchMessage).min(1).max(MAX_BATCH_MESSAGES) }).openapi("Batch");
 
-/** One message with its topic. */
-export type BatchEntry = { readonly topic: string; readonly message: SentMessage };
+/** One message with where it goes; `pointer` names that in the request. */
+export type BatchEntry = { readonly address: Address; readonly pointer: string; readonly message: SentMessage };
 
 /** Reads a batch and checks all of it before anything is accepted. Ends in a problem that names every broken field. */
 export async function readBatch(request: Request): Promise<BatchEntry[]> {
@@ -52,7 +56,7 @@ export async function readBatch(request: Request): Promise<BatchEntry[]> {
   const errors: FieldError[] = [];
   const entries = spans.map((span, index) => readEntry(span, `/messages/${index}`, errors));
   if (errors.length > 0) {
-    const targetsOnly = errors.every(({ pointer }) => pointer.endsWith("/topic"));
+    const targetsOnly = errors.every(({ pointer }) => ADDRESS_POINTER.test(pointer));
     fail(targetsOnly ? { ...invalid(errors), code: "malformed-target" } : invalid(errors));
   }
   return entries.filter((entry) => entry !== null);
@@ -103,15 +107,44 @@ function readEntry(text: string, pointer: string, errors: FieldError[]): BatchEn
   const sent = Object.entries(fields.attributes ?? {}).map(([name, value]) => [name, String(value)] as const);
   const attributes = parseAttributes(sent, (name) => `${pointer}/attributes/${name}`);
   if (!attributes.ok) errors.push(...attributes.errors);
-  if (!isTarget(fields.topic)) {
-    errors.push({ pointer: `${pointer}/topic`, detail: "must be dot-separated segments of A-Z a-z 0-9 _ -, at most 128 characters" });
-  }
-  if (payload === null || !attributes.ok) return null;
+  const to = readAddress(fields, pointer, errors);
+  if (to === null || payload === null || !attributes.ok) return null;
   const { contentType = payload.defaultType } = fields;
   return {
-    topic: fields.topic,
+    ...to,
     message: { chosenId: fields.id ?? null, contentType, attributes: attributes.attributes, body: payload.body },
   };
+}
+
+const NOT_A_NAME = "must be dot-separated segments of A-Z a-z 0-9 _ -, at most 128 characters";
+const NOT_A_COMMAND = "must be queue/method, with a method of A-Z a-z 0-9 _";
+
+function readAddress(
+  fields: z.infer<typeof BatchMessage>,
+  pointer: string,
+  errors: FieldError[],
+): Pick<BatchEntry, "address" | "pointer"> | null {
+  const { topic, command, node } = fields;
+  const [only, second] = Object.entries({ topic, command, node }).filter(([, value]) => value !== undefined);
+  if (only === undefined || second !== undefined) {
+    errors.push({ pointer, detail: "must have exactly one of `topic`, `command` and `node`" });
+    return null;
+  }
+  const address = addressOf({ topic, command, node });
+  const own = `${pointer}/${only[0]}`;
+  if (address !== null) return { address, pointer: own };
+  errors.push({ pointer: own, detail: command === undefined ? NOT_A_NAME : NOT_A_COMMAND });
+  return null;
+}
+
+function addressOf({ topic, command, node }: { topic?: string | undefined; command?: string | undefined; node?: string | undefined }): Address | null {
+  if (command !== undefined) {
+    const target = parseQueueMethod(command);
+    return target === null ? null : { kind: "queues", name: target.queue, method: target.method };
+  }
+  const name = topic ?? node ?? "";
+  if (!isTarget(name)) return null;
+  return { kind: topic === undefined ? "nodes" : "topics", name };
 }
 
 type Payload = { readonly body: Uint8Array; readonly defaultType: string };

@@ -36,7 +36,10 @@ const NodeName = z
 export const QueueName = z
   .string()
   .nullable()
-  .openapi({ description: "Of its members, one gets each message", example: "billing" });
+  .openapi({
+    description: "Makes the endpoint a member: of a queue's members, one gets each message. A queue that is new is created",
+    example: "billing",
+  });
 export const FilterPolicy = z
   .record(z.string(), z.unknown())
   .nullable()
@@ -53,7 +56,7 @@ const Url = z
   .string()
   .nullable()
   .openapi({ description: "Public and https; checked again at every attempt", example: "https://example.com/hook" });
-const Topics = z.array(TopicPatternText).max(MAX_TOPICS, { error: `May list at most ${MAX_TOPICS} topics.` });
+export const TopicList = z.array(TopicPatternText).max(MAX_TOPICS, { error: `May list at most ${MAX_TOPICS} topics.` });
 
 const CustomHeaders = z
   .record(z.string(), z.string())
@@ -131,7 +134,7 @@ export const CreateEndpoint = z
     name: Name.default(null),
     node: NodeName.default(null),
     url: Url.default(null),
-    topics: Topics.default([]).openapi({ description: "Shorthand: a subscription for each" }),
+    topics: TopicList.default([]).openapi({ description: "Shorthand: a subscription for each" }),
     filter: FilterPolicy.default(null),
     filterScope: FilterScopeName.default("attributes"),
     queue: QueueName.default(null),
@@ -154,7 +157,7 @@ export const PatchEndpoint = z
     name: Name,
     node: NodeName,
     url: Url,
-    topics: Topics.openapi({ description: "All patterns there are to be: others end, listed ones stay as they are" }),
+    topics: TopicList.openapi({ description: "All patterns there are to be: others end, listed ones stay as they are" }),
     filter: FilterPolicy,
     filterScope: FilterScopeName,
     queue: QueueName,

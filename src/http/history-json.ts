@@ -1,8 +1,9 @@
 import { z } from "@hono/zod-openapi";
 import { deliveryId, streamKey } from "../delivery/delivery-id.ts";
-import { isTarget, parseQueueMethod } from "../messages/topic.ts";
-import { type AttemptEntry, type DeliveryEntry, listAttemptsOf, type MessageEntry } from "../storage/history-read.ts";
-import { type CursorScope, type Position, toPage } from "./pagination.ts";
+import { isTarget, MAX_TARGET_CHARACTERS, parseQueueMethod } from "../messages/topic.ts";
+import { listAttemptsOf } from "../storage/history-read.ts";
+import type { AttemptEntry, DeliveryEntry, MessageEntry } from "../storage/history-row.ts";
+import { type CursorScope, toPage } from "./pagination.ts";
 import { Time, TimeInput, toTime } from "./schemas.ts";
 
 /** A page of deliveries ends early rather than hold more attempts, for each has up to 4 KiB of response. */
@@ -15,7 +16,15 @@ export const TopicFilter = z
   })
   .openapi({ type: "string", description: "Only of this topic", example: "orders.completed" });
 
-export const EndpointIdInput = z.string().min(1).max(128).openapi({ example: "ep_01jd2r8w3mabcdefghjkmnpqrs" });
+/** A delivery's target: an endpoint, in most cases. */
+export const TargetInput = z
+  .string()
+  .min(1)
+  .max("queue:".length + MAX_TARGET_CHARACTERS)
+  .openapi({
+    description: "An endpoint, or another `target` that a delivery shows: `queue:<name>`, `member` or `node`",
+    example: "ep_01jd2r8w3mabcdefghjkmnpqrs",
+  });
 
 export const Since = TimeInput.openapi({ description: "From this time on (RFC 3339)" });
 export const Until = TimeInput.openapi({ description: "Before this time (RFC 3339)" });
@@ -30,13 +39,13 @@ export const Message = z
   .object({
     id: z.string(),
     topic: z.string(),
-    offset: z.number().int().openapi({ description: "Its place in the topic's stream" }),
+    offset: z.number().int().openapi({ description: "Its place in the stream of its topic, queue or node" }),
     time: Time,
     contentType: z.string(),
     size: z.number().int().openapi({ description: "Bytes" }),
     attributes: z.record(z.string(), z.string()),
     event: z.record(z.string(), z.string()).nullable().openapi({ description: "CloudEvents context attributes" }),
-    matched: z.number().int().openapi({ description: "How many endpoints it was for" }),
+    matched: z.number().int().openapi({ description: "How many endpoints and queues it was for" }),
     expungedAt: Time.nullable().openapi({ description: "Since when its content is gone" }),
   })
   .openapi("Message");
@@ -63,7 +72,15 @@ export const Delivery = z
     messageId: z.string(),
     messageTime: Time,
     topic: z.string(),
-    endpointId: z.string(),
+    target: z.string().openapi({
+      description:
+        "What the message was for: an endpoint; `queue:<name>`, to become a message of that queue; of a queue's message " +
+        "`member`, any one of the queue; of a direct message `node`, the endpoint of that name",
+      example: "ep_01jd2r8w3mabcdefghjkmnpqrs",
+    }),
+    endpointId: z.string().nullable().openapi({
+      description: "The endpoint that is the target, or else the one of the last attempt; null while there is none",
+    }),
     status: z.enum(["open", "delivered", "dead", "cancelled"]),
     reason: z.string().nullable().openapi({ description: "Why it is held, dead or cancelled" }),
     nextAttemptAt: Time.nullable(),
@@ -89,29 +106,43 @@ export async function presentAttempts(attempts: readonly AttemptEntry[]): Promis
   }));
 }
 
+/** Where a page of deliveries ended: the time of the message, its stream and offset, and the target. */
+export const DeliveryPosition = z.tuple([z.number(), z.string(), z.number(), z.string()]);
+
 /** A page of `limit + 1` rows asked of storage, with the attempts of those that are shown. */
 export async function deliveryPage(
   db: D1Database,
   scope: CursorScope & { readonly tenantId: string },
   rows: readonly DeliveryEntry[],
   limit: number,
-  position: (row: DeliveryEntry) => Position,
 ): Promise<{ data: z.infer<typeof Delivery>[]; next: string | null }> {
   const shown = rows.slice(0, Math.min(limit, countThatFit(rows)));
   const idOf = await deliveryIds(shown);
   const attempts = Map.groupBy(await listAttemptsOf(db, scope.tenantId, shown), idOf);
+  const position = (row: DeliveryEntry) => [row.messageTimeMs, row.stream, row.offset, row.target];
   return toPage(scope, rows, shown.length, position, (row) => ({
     id: idOf(row),
     messageId: row.messageId,
     messageTime: toTime(row.messageTimeMs),
     topic: row.topic,
-    endpointId: row.endpointId,
+    target: row.target,
+    endpointId: endpointOf(row),
     status: row.status,
     reason: row.reason,
     nextAttemptAt: row.nextAttemptAtMs === null ? null : toTime(row.nextAttemptAtMs),
     updatedAt: toTime(row.updatedAtMs),
     attempts: (attempts.get(idOf(row)) ?? []).map(presentAttempt),
   }));
+}
+
+/** Whether a target is an endpoint, so that there is a row of it or none. */
+export function isEndpoint(target: string): boolean {
+  return !/^(?:member$|node$|queue:)/.test(target);
+}
+
+function endpointOf({ target, attemptKeys }: DeliveryEntry): string | null {
+  if (isEndpoint(target)) return target;
+  return attemptKeys.findLast(({ endpointId }) => isEndpoint(endpointId))?.endpointId ?? null;
 }
 
 function presentAttempt(attempt: AttemptEntry) {
@@ -128,14 +159,14 @@ function presentAttempt(attempt: AttemptEntry) {
 /** At least one, so that a page always gets on. */
 function countThatFit(rows: readonly DeliveryEntry[]): number {
   let attempts = 0;
-  const end = rows.findIndex((row) => (attempts += row.attemptTimesMs.length) > MAX_ATTEMPTS_PER_PAGE);
+  const end = rows.findIndex((row) => (attempts += row.attemptKeys.length) > MAX_ATTEMPTS_PER_PAGE);
   return end < 0 ? rows.length : Math.max(end, 1);
 }
 
-type Ref = { readonly stream: string; readonly offset: number; readonly endpointId: string };
+type Ref = { readonly stream: string; readonly offset: number; readonly target: string };
 
 async function deliveryIds(refs: readonly Ref[]): Promise<(ref: Ref) => string> {
   const streams = [...new Set(refs.map((ref) => ref.stream))];
   const keys = new Map(await Promise.all(streams.map(async (stream) => [stream, await streamKey(stream)] as const)));
-  return (ref) => deliveryId(keys.get(ref.stream) ?? "", ref.offset, ref.endpointId);
+  return (ref) => deliveryId(keys.get(ref.stream) ?? "", ref.offset, ref.target);
 }

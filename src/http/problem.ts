@@ -9,11 +9,14 @@ export const PROBLEMS = {
   "invalid-cursor": { status: 400, title: "The cursor is not one of ours" },
   unauthenticated: { status: 401, title: "A valid token is needed" },
   "missing-scope": { status: 403, title: "The token lacks a scope" },
+  "stale-epoch": { status: 403, title: "Another instance of the producer has taken over" },
   "verification-failed": { status: 403, title: "The message was refused" },
   "not-found": { status: 404, title: "Not found" },
   "unknown-queue": { status: 404, title: "There is no such queue" },
   "method-not-allowed": { status: 405, title: "The method is not allowed here" },
   conflict: { status: 409, title: "Conflict with what exists" },
+  "stream-closed": { status: 409, title: "The stream is closed" },
+  "sequence-conflict": { status: 409, title: "Out of sequence" },
   "request-in-progress": { status: 409, title: "The same request is still running" },
   gone: { status: 410, title: "No longer available" },
   "payload-too-large": { status: 413, title: "The body is too large" },
@@ -24,6 +27,7 @@ export const PROBLEMS = {
   internal: { status: 500, title: "Something went wrong on our side" },
   overloaded: { status: 503, title: "Too busy to accept this now" },
   unavailable: { status: 503, title: "A part we depend on is unavailable" },
+  "query-timeout": { status: 504, title: "No answer came in time" },
 } as const satisfies Record<string, { status: number; title: string }>;
 
 export type ProblemCode = keyof typeof PROBLEMS;

@@ -12,7 +12,7 @@ import { fail } from "./router.ts";
 const MAX_ENVELOPE_BYTES = 2 * 1024 * 1024;
 export const MAX_BATCH_BYTES = 5 * 1024 * 1024;
 export const MAX_BATCH_MESSAGES = 500;
-const DEFAULT_CONTENT_TYPE = "application/octet-stream";
+export const DEFAULT_CONTENT_TYPE = "application/octet-stream";
 
 /** One message as sent, before it gets an id. */
 export type SentMessage = {
@@ -27,6 +27,8 @@ export type SentMessage = {
 export type Identify = {
   /** Of the request's `Idempotency-Key`: gives its messages the same ids again. */
   readonly idempotencyKeyHash: string | undefined;
+  /** Keeps chosen ids apart from the same ones elsewhere: they become ids of ours, the events keep theirs. */
+  readonly idScope?: string;
   readonly traceparent: string | null;
   readonly nowMs: number;
 };
@@ -69,7 +71,7 @@ export async function identify(sent: readonly SentMessage[], by: Identify): Prom
   const parent = parseTraceparent(by.traceparent);
   return Promise.all(
     sent.map(async ({ chosenId, contentType, attributes, event, body }, index): Promise<NewMessage> => {
-      const stableId = chosenId ?? (by.idempotencyKeyHash === undefined ? null : `key ${by.idempotencyKeyHash} ${index}`);
+      const stableId = scopedId(chosenId, by.idScope) ?? idOfKey(by.idempotencyKeyHash, index);
       const id = stableId === null ? newId("msg", by.nowMs, fillRandom) : await messageIdFor(stableId);
       const context = chosenId !== null && id !== chosenId ? { ...event, id: chosenId } : event;
       return {
@@ -83,6 +85,14 @@ export async function identify(sent: readonly SentMessage[], by: Identify): Prom
       };
     }),
   );
+}
+
+function scopedId(chosenId: string | null, scope: string | undefined): string | null {
+  return chosenId === null || scope === undefined ? chosenId : `${scope} ${chosenId}`;
+}
+
+function idOfKey(keyHash: string | undefined, index: number): string | null {
+  return keyHash === undefined ? null : `key ${keyHash} ${index}`;
 }
 
 function parseEvents(mode: Exclude<CloudEventsMode, "none" | "unsupported">, headers: Headers, body: Uint8Array): ParsedEvents {

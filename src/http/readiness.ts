@@ -1,5 +1,7 @@
 import { isolateOf } from "../isolate.ts";
 import { describeError, log } from "../log.ts";
+import type { Mailbox } from "../mailbox/mailbox.ts";
+import { openMailbox } from "../mailbox/open-mailbox.ts";
 import { isMigrated } from "../storage/gauges.ts";
 import { streamStub } from "../streams/stub.ts";
 
@@ -8,6 +10,8 @@ export type Check = {
   readonly name: "configuration" | "d1" | "durable-objects" | "queue" | "aws";
   readonly status: "ok" | "failed" | "not-configured";
   readonly durationMs: number;
+  /** Of `aws`: where messages wait to be pulled, which needs AWS when it is SQS. */
+  readonly mailbox?: Mailbox["kind"];
 };
 
 const TIMEOUT_MS = 3_000;
@@ -27,8 +31,29 @@ export async function checkReadiness(env: Cloudflare.Env): Promise<Check[]> {
     check("queue", async () => {
       if (typeof env.DELIVERIES.send !== "function") throw new Error("the binding DELIVERIES is missing");
     }),
+    checkAws(env),
   ]);
-  return [...checked, { name: "aws", status: "not-configured", durationMs: 0 }];
+  return checked;
+}
+
+async function checkAws(env: Cloudflare.Env): Promise<Check> {
+  const mailbox = configuredMailbox(env);
+  if (mailbox?.kind !== "sqs") {
+    return { name: "aws", status: "not-configured", durationMs: 0, ...(mailbox === null ? {} : { mailbox: mailbox.kind }) };
+  }
+  const checked = await check("aws", async () => {
+    const reached = await mailbox.check();
+    if (!reached.ok) throw new Error(`${reached.code}: ${reached.detail}`);
+  });
+  return { ...checked, mailbox: mailbox.kind };
+}
+
+function configuredMailbox(env: Cloudflare.Env): Mailbox | null {
+  try {
+    return openMailbox(env, isolateOf(env).config);
+  } catch {
+    return null; // the check of the configuration says why
+  }
 }
 
 async function check(name: Check["name"], ask: () => Promise<void>): Promise<Check> {

@@ -50,5 +50,19 @@ function problemOf(refusal: Refusal): Problem {
       return { code: "not-found", detail: "There is no endpoint with this id." };
     case "no-such-subscription":
       return { code: "not-found", detail: "There is no subscription with this id." };
+    case "no-such-queue":
+      return { code: "unknown-queue", detail: "Create it with PUT, or by subscribing an endpoint with it." };
+    case "queue-in-use":
+      return { code: "conflict", detail: queueInUse(refusal.endpointIds) };
+    case "mailbox-unavailable":
+      return { code: "unavailable", detail: refusal.detail };
   }
+}
+
+const MAX_NAMED = 10;
+
+function queueInUse(endpointIds: readonly string[]): string {
+  const named = endpointIds.slice(0, MAX_NAMED).join(", ");
+  const others = endpointIds.length > MAX_NAMED ? ` and ${endpointIds.length - MAX_NAMED} others` : "";
+  return `Members of this queue: ${named}${others}. End their subscriptions with it, or send \`?force=true\` to end them too.`;
 }

@@ -23,7 +23,7 @@ export async function bundleWorker({ entry, outfile, alias = {} }: Bundle): Prom
     external: ["cloudflare:*", "node:*"],
     alias: { ...alias },
     define: { "process.env.NODE_ENV": '"production"', "navigator.userAgent": '"Cloudflare-Workers"' },
-    keepNames: true,
+    keepNames: false,
     sourcemap: "linked",
     logLevel: "silent",
   });

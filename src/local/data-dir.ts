@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { commandLine, readPid } from "./processes.ts";
 import { endLeftoverWorkerd } from "./workerd-process.ts";
 
@@ -16,6 +17,10 @@ export type DataDir = {
   readonly workerdConfig: string;
   readonly workerdPid: string;
 };
+
+/** A gateway that is stopping is given this long to be gone. */
+const OWNER_GRACE_MS = 2_000;
+const POLL_MS = 20;
 
 /**
  * Makes the directory ours. A workerd that a killed gateway left behind is ended; a gateway that still runs on it is
@@ -35,12 +40,27 @@ export async function claimDataDir(path: string): Promise<DataDir> {
   }
   const gatewayPid = join(path, "gateway.pid");
   const owner = readPid(gatewayPid);
-  if (owner !== null && owner !== process.pid && commandLine(owner).includes("start.ts")) {
+  const ended = owner === null || owner === process.pid || (await within(OWNER_GRACE_MS, () => !isGateway(owner)));
+  if (!ended) {
     throw new Error(`another gateway runs on ${path} (process ${owner}): stop it, or set POSTERN_DATA_DIR`);
   }
   await endLeftoverWorkerd(dataDir.workerdPid);
   writeDurably(gatewayPid, String(process.pid));
   return dataDir;
+}
+
+function isGateway(pid: number): boolean {
+  return commandLine(pid).includes("start.ts");
+}
+
+/** Whether it came to hold in this time. */
+async function within(timeMs: number, holds: () => boolean): Promise<boolean> {
+  const deadline = Date.now() + timeMs;
+  while (!holds()) {
+    if (Date.now() > deadline) return false;
+    await delay(POLL_MS);
+  }
+  return true;
 }
 
 /** The text kept under this name; made, and on disk for good, when there is none. Mode 0600. */

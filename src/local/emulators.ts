@@ -55,11 +55,12 @@ async function startSqsEmulator(dataDir: DataDir, preferredPort: number): Promis
 }
 
 type Stores = NonNullable<BuildAppOptions["stores"]>;
+type Persistence = NonNullable<Stores["sqsStore"]["persistence"]>;
 type StoreModules = {
   readonly SqsStore: new () => Stores["sqsStore"];
   readonly SnsStore: new () => Stores["snsStore"];
   readonly S3Store: new () => Stores["s3Store"];
-  readonly PersistenceManager: new (directory: string) => NonNullable<Stores["sqsStore"]["persistence"]> & {
+  readonly PersistenceManager: new (directory: string) => Persistence & {
     loadSqsAndSns(sqs: Stores["sqsStore"], sns: Stores["snsStore"]): void;
   };
 };
@@ -79,7 +80,31 @@ async function persistentStores(directory: string): Promise<Stores> {
   const persistence = new PersistenceManager(directory);
   // Loaded before it is attached, or loading would write every row again.
   persistence.loadSqsAndSns(stores.sqsStore, stores.snsStore);
+  mendGivingBack(persistence);
   stores.sqsStore.persistence = persistence;
   for (const queue of stores.sqsStore.allQueues()) queue.persistence = persistence;
   return stores;
+}
+
+/**
+ * fauxqs 2.4.1 writes null as the receive count of a message whose visibility timeout is set to 0, which its own schema
+ * forbids: the call fails, and the message is gone until the next start. Here it keeps its count.
+ */
+function mendGivingBack(persistence: Persistence): void {
+  const received = new Map<string, { readonly count: number; readonly firstAt: number | undefined }>();
+  const hide = persistence.updateMessageInflight.bind(persistence);
+  const remove = persistence.deleteMessage.bind(persistence);
+  persistence.updateMessageInflight = (messageId, receiptHandle, visibleAt, count, firstAt) => {
+    received.set(messageId, { count, firstAt });
+    hide(messageId, receiptHandle, visibleAt, count, firstAt);
+  };
+  persistence.updateMessageReady = (messageId) => {
+    const { count = 0, firstAt } = received.get(messageId) ?? {};
+    // without a handle it is loaded as one that nobody holds
+    hide(messageId, "", 0, count, firstAt);
+  };
+  persistence.deleteMessage = (messageId) => {
+    received.delete(messageId);
+    remove(messageId);
+  };
 }

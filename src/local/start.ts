@@ -22,6 +22,7 @@ import { type Wrangler, parseWrangler } from "./wrangler-file.ts";
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), "../..");
 const LOOPBACK = "127.0.0.1";
 const SUBSCRIBER = "subscriber";
+const PARENT_POLL_MS = 200;
 
 /** Everything that is decided before workerd starts. */
 type Plan = {
@@ -46,7 +47,7 @@ async function main(): Promise<void> {
 
   const environment = workerEnvironment(settings, dataDir, emulators, plan.subscriberPort);
   const gateway = await startGateway(plan, environment, emulators);
-  stopOnSignals(gateway, emulators);
+  stopInTime(gateway, emulators);
   writePorts(dataDir, {
     subscriber: plan.subscriberPort ?? 0,
     sqs: emulators.sqs?.port ?? 0,
@@ -114,19 +115,27 @@ async function startGateway(plan: Plan, environment: WorkerEnvironment, emulator
   }
 }
 
-/** The first signal stops everything in order; what does not stop in time is killed, and nothing is lost by it. */
-function stopOnSignals(gateway: RunningWorkerd, emulators: Emulators): void {
-  const stop = async (): Promise<void> => {
-    await gateway.stop();
-    await emulators.close();
+/**
+ * The first signal stops everything in order; what does not stop in time is killed, and nothing is lost by it. So
+ * does the end of npm, which may be killed without a word to us.
+ */
+function stopInTime(gateway: RunningWorkerd, emulators: Emulators): void {
+  let stopping = false;
+  const stop = (): void => {
+    if (stopping) return;
+    stopping = true;
+    gateway
+      .stop()
+      .then(() => emulators.close())
+      .then(() => process.exit(0), fail);
   };
-  for (const name of ["SIGINT", "SIGTERM"] as const) {
-    process.once(name, () => {
-      stop().then(
-        () => process.exit(0),
-        (error: unknown) => fail(error),
-      );
-    });
+  process.on("SIGINT", stop);
+  process.on("SIGTERM", stop);
+  const npm = process.ppid;
+  if (process.env["npm_lifecycle_event"] !== undefined) {
+    setInterval(() => {
+      if (process.ppid !== npm) stop();
+    }, PARENT_POLL_MS);
   }
 }
 

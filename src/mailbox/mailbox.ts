@@ -54,7 +54,10 @@ export type ReceiveOptions = {
   readonly waitSeconds: number;
   /** 0..43200 */
   readonly visibilitySeconds: number;
-  /** Aborted when the asker is gone: then nothing more is received for it. */
+  /**
+   * Aborted when the asker is gone: then nothing more is received for it, and what was received meanwhile is made
+   * visible again. The receive itself ends within seconds: give it to `waitUntil`, or the release dies with the request.
+   */
   readonly signal?: AbortSignal;
 };
 
@@ -75,6 +78,8 @@ export type BoxDepth = {
  */
 export interface Mailbox {
   readonly kind: "sqs" | "durable-object";
+  /** Whether it can be reached, by one cheap call. */
+  check(): Promise<{ readonly ok: true } | MailboxFault>;
   /** Puts messages in, in order; per message whether it is kept. Makes the box where it does not exist yet. */
   send(box: BoxRef, messages: readonly BoxMessage[]): Promise<readonly ({ readonly ok: true } | MailboxFault)[]>;
   receive(box: BoxRef, options: ReceiveOptions): Promise<{ readonly ok: true; readonly messages: readonly ReceivedMessage[] } | MailboxFault>;

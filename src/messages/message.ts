@@ -22,6 +22,8 @@ export type NewMessage = {
   readonly body: Uint8Array;
   /** Of a command or query: what the members of its queue are to do. */
   readonly method?: string;
+  /** Of an event in a queue: the topic it was published on. */
+  readonly publishedOn?: string;
   /** Of a query: until when its caller waits for the answer, ms; after that nobody wants it done. */
   readonly answerByMs?: number;
 };

@@ -10,6 +10,7 @@ export type PublishWorld = {
   readonly routes: RouteTable;
   readonly stream: (name: string) => StreamApi;
   readonly now: () => number;
+  readonly inBackground: (promise: Promise<unknown>) => void;
 };
 
 export type PublishResult =
@@ -27,7 +28,7 @@ export async function publish(
   topic: string,
   messages: readonly NewMessage[],
 ): Promise<PublishResult> {
-  const endpointIds = await world.routes.endpointsFor(world.db, tenantId, topic, messages, world.now());
+  const endpointIds = await world.routes.endpointsFor(world.db, tenantId, topic, messages, world.now(), world.inBackground);
   const stream = streamName({ tenantId, kind: "topics", name: topic });
   const appends = messages.map((message, index) => ({ message, endpointIds: endpointIds[index] ?? [] }));
   const result: AppendResult = await world.stream(stream).append(stream, appends);

@@ -1,13 +1,13 @@
+import { queueTarget } from "../delivery/destination.ts";
 import { CACHE_MAX_AGE_MS } from "../delivery/freshness.ts";
+import { RecentReads } from "../recent-reads.ts";
 import { matchSubscriptions } from "../storage/subscriptions.ts";
 import { type CompiledPolicy, compileFilterPolicy, matchesFilter } from "./filter-policy.ts";
 import type { NewMessage } from "./message.ts";
 import { matchesTopic, parsePattern, topicKeys } from "./topic.ts";
 
-/** A subscription that matches a topic, its filter compiled. */
-type Route = { readonly endpointId: string; readonly policy: CompiledPolicy | null };
-
-type Entry = { readonly readAtMs: number; readonly routes: readonly Route[] };
+/** What a topic leads to, with the filter that a message must pass, compiled. */
+type Route = { readonly target: string; readonly policy: CompiledPolicy | null };
 
 const MAX_ENTRIES = 10_000;
 
@@ -16,45 +16,56 @@ const MAX_ENTRIES = 10_000;
  * before they were read. A tenant's subscriptions are found by index, so the work grows with the matches only.
  */
 export class RouteTable {
-  readonly #entries = new Map<string, Entry>();
+  readonly #recent = new RecentReads<readonly Route[]>(CACHE_MAX_AGE_MS, MAX_ENTRIES);
 
-  /** The endpoints a message goes to, each once. Throws when D1 can not be read. */
+  /** After a change that this isolate made itself. */
+  forget(nowMs: number): void {
+    this.#recent.forget(nowMs);
+  }
+
+  /**
+   * The targets a message goes to, each once: endpoints, and `queue:<name>` for a queue that is bound to the topic, by
+   * itself or through any of its members' subscriptions. Throws when D1 can not be read.
+   */
   async endpointsFor(
     db: D1Database,
     tenantId: string,
     topic: string,
     messages: readonly NewMessage[],
     nowMs: number,
+    inBackground: (promise: Promise<unknown>) => void,
   ): Promise<string[][]> {
-    const routes = await this.#routes(db, tenantId, topic, nowMs);
+    const key = `${tenantId}/${topic}`;
+    const routes = await this.#recent.getOrRead(key, nowMs, () => readRoutes(db, tenantId, topic), inBackground);
     return messages.map((message) => matching(routes, message));
   }
+}
 
-  async #routes(db: D1Database, tenantId: string, topic: string, nowMs: number): Promise<readonly Route[]> {
-    const key = `${tenantId}/${topic}`;
-    const known = this.#entries.get(key);
-    if (known !== undefined && nowMs - known.readAtMs < CACHE_MAX_AGE_MS) return known.routes;
-    const rows = await matchSubscriptions(db, tenantId, topicKeys(topic));
-    const routes: Route[] = [];
-    for (const row of rows) {
-      const pattern = parsePattern(row.topic);
-      if (row.queue !== null || !pattern.ok || !matchesTopic(pattern.pattern, topic)) continue;
-      routes.push({ endpointId: row.endpointId, policy: compiled(row.filter, row.filterScope) });
-    }
-    if (this.#entries.size > MAX_ENTRIES) this.#entries.clear();
-    this.#entries.set(key, { readAtMs: nowMs, routes });
-    return routes;
-  }
+async function readRoutes(db: D1Database, tenantId: string, topic: string): Promise<Route[]> {
+  const { subscriptions, boundQueues } = await matchSubscriptions(db, tenantId, topicKeys(topic));
+  const matches = ({ topic: text }: { readonly topic: string }): boolean => {
+    const pattern = parsePattern(text);
+    return pattern.ok && matchesTopic(pattern.pattern, topic);
+  };
+  // the unfiltered first: what they reach needs no filter to be tried
+  return [
+    ...boundQueues.filter(matches).map(({ queue }) => ({ target: queueTarget(queue), policy: null })),
+    ...subscriptions.filter(matches).map(({ endpointId, queue, filter, filterScope }) => ({
+      target: queue === null ? endpointId : queueTarget(queue),
+      policy: compiled(filter, filterScope),
+    })),
+  ];
 }
 
 function matching(routes: readonly Route[], message: NewMessage): string[] {
   let text: string | null | undefined;
   const bodyText = (): string | null => (text === undefined ? (text = decodeUtf8(message.body)) : text);
-  const endpointIds = new Set<string>();
-  for (const { endpointId, policy } of routes) {
-    if (policy === null || matchesFilter(policy, { attributes: message.attributes, bodyText })) endpointIds.add(endpointId);
+  const targets = new Set<string>();
+  for (const { target, policy } of routes) {
+    if (targets.has(target)) continue;
+    if (policy === null || matchesFilter(policy, { attributes: message.attributes, bodyText })) targets.add(target);
   }
-  return [...endpointIds];
+  return [...targets];
 }
 
 /** Stored policies were compiled once already, when they were accepted; one that no longer compiles is a bug. */

@@ -8,14 +8,16 @@ import {
   selectEndpoint,
   updateEndpoint,
 } from "../storage/endpoints.ts";
+import { ensureQueue } from "../storage/queues.ts";
 import {
+  deleteOtherMemberships,
   deleteOtherSubscriptions,
   insertSubscriptions,
   type Selection,
   type SelectionChange,
   updateSelections,
 } from "../storage/subscriptions.ts";
-import { newSubscriptions, sealHeaders } from "./create-endpoint.ts";
+import { membershipStatements, newSubscriptions, sealHeaders } from "./create-endpoint.ts";
 import { type EndpointPatch, unmaskHeaders, urlFault } from "./endpoint-input.ts";
 import { type EndpointView, viewEndpoint } from "./endpoint-view.ts";
 import { accept, type Fault, type Outcome, type Refusal, refuse } from "./refusal.ts";
@@ -24,7 +26,8 @@ import type { RegistryWorld } from "./world.ts";
 
 /**
  * Changes what the patch names, all or nothing. `topics` is the whole list: subscriptions to other patterns end, those
- * to listed ones stay as they are, new ones begin. `filter` (with its scope) and `queue` are set on all of them.
+ * to listed ones stay as they are, new ones begin. `filter` (with its scope) and `queue` are set on all of them; an
+ * endpoint that subscribes to nothing is made a member of the queue all the same.
  */
 export async function changeEndpoint(
   world: RegistryWorld,
@@ -98,11 +101,15 @@ function subscriptionStatements(world: RegistryWorld, id: string, patch: Endpoin
   const change = selectionChange(patch);
   const statements: D1PreparedStatement[] = [];
   const topics = patch.topics === undefined ? undefined : [...new Set(patch.topics)];
+  if (typeof patch.queue === "string") statements.push(ensureQueue(db, tenantId, patch.queue, nowMs));
   if (topics !== undefined) statements.push(deleteOtherSubscriptions(db, tenantId, id, topics));
   if (Object.keys(change).length > 0) statements.push(updateSelections(db, tenantId, id, change));
   if (topics !== undefined) {
     const selection: Selection = { filter: null, filterScope: "attributes", queue: null, ...change };
     statements.push(insertSubscriptions(db, tenantId, id, newSubscriptions(topics, nowMs), selection, nowMs, true));
+  }
+  if (patch.queue !== undefined) {
+    statements.push(deleteOtherMemberships(db, tenantId, id, patch.queue), ...membershipStatements(world, id, patch.queue));
   }
   return statements;
 }

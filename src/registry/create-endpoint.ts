@@ -2,7 +2,8 @@ import { generateSigningSecret } from "../delivery/signing-secret.ts";
 import { newId } from "../ids.ts";
 import { insertSecret } from "../storage/endpoint-secrets.ts";
 import { type EndpointRow, type EndpointWithTopics, insertEndpoint, isNodeTaken } from "../storage/endpoints.ts";
-import { insertSubscriptions, type NewSubscription } from "../storage/subscriptions.ts";
+import { ensureQueue } from "../storage/queues.ts";
+import { insertMembership, insertSubscriptions, type NewSubscription } from "../storage/subscriptions.ts";
 import { type NewEndpoint, unmaskHeaders, urlFault } from "./endpoint-input.ts";
 import { type EndpointView, viewEndpoint } from "./endpoint-view.ts";
 import { accept, type Fault, type Outcome, type Refusal, refuse } from "./refusal.ts";
@@ -37,7 +38,9 @@ export async function createEndpoint(
         sealed: await keyRing.seal(secret, `${tenantId}/${secretId}`),
         createdAtMs: nowMs,
       }),
+      ...(input.queue === null ? [] : [ensureQueue(db, tenantId, input.queue, nowMs)]),
       insertSubscriptions(db, tenantId, row.id, newSubscriptions(topics, nowMs), selection, nowMs),
+      ...membershipStatements(world, row.id, input.queue),
       world.audit({
         action: "endpoint.create",
         target: row.id,
@@ -49,6 +52,16 @@ export async function createEndpoint(
     throw error;
   }
   return accept({ endpoint: view, secret });
+}
+
+/** Makes the endpoint a member of the queue, where none of its subscriptions has done so. */
+export function membershipStatements(
+  { db, tenantId, nowMs }: RegistryWorld,
+  endpointId: string,
+  queue: string | null,
+): D1PreparedStatement[] {
+  if (queue === null) return [];
+  return [insertMembership(db, tenantId, endpointId, { id: newId("sub", nowMs), queue }, nowMs)];
 }
 
 /** Subscriptions to these patterns, with ids that sort in the order given. */
@@ -63,11 +76,8 @@ function creationRefusal(world: RegistryWorld, input: NewEndpoint): Refusal | nu
   const faults: Fault[] = [...unmaskHeaders(input.headers ?? {}, {}).faults];
   const url = urlFault(input.kind, input.url);
   if (url !== null) faults.push(url);
-  if (input.topics.length === 0) {
-    for (const field of ["filter", "queue"] as const) {
-      if (input[field] === null) continue;
-      faults.push({ pointer: `/${field}`, detail: "belongs to the subscriptions: give `topics` with it" });
-    }
+  if (input.topics.length === 0 && input.filter !== null) {
+    faults.push({ pointer: "/filter", detail: "belongs to the subscriptions: give `topics` with it" });
   }
   if (refusal?.code === "invalid") faults.push(...refusal.faults);
   return faults.length > 0 ? { code: "invalid", faults } : null;

@@ -9,7 +9,12 @@ export type Refusal =
   | { readonly code: "node-taken" }
   | { readonly code: "pull-endpoint" }
   | { readonly code: "no-such-endpoint" }
-  | { readonly code: "no-such-subscription" };
+  | { readonly code: "no-such-subscription" }
+  | { readonly code: "no-such-queue" }
+  /** The queue has members, these endpoints. */
+  | { readonly code: "queue-in-use"; readonly endpointIds: readonly string[] }
+  /** `detail` says what is missing or wrong, and holds no credential. */
+  | { readonly code: "mailbox-unavailable"; readonly detail: string };
 
 export type Outcome<Value> = { readonly ok: true; readonly value: Value } | { readonly ok: false; readonly refusal: Refusal };
 

@@ -9,7 +9,7 @@ export type Wishes = {
   readonly url?: string | null | undefined;
   readonly node?: string | null | undefined;
   readonly topics?: readonly string[] | undefined;
-  readonly topic?: string | undefined;
+  readonly topic?: string | null | undefined;
   readonly queue?: string | null | undefined;
   readonly filter?: unknown;
   readonly filterScope?: FilterScope | undefined;
@@ -27,18 +27,19 @@ export function refusalOf(wishes: Wishes, guard: GuardOptions): Refusal | null {
 }
 
 function nameFaults({ node, queue }: Wishes): Fault[] {
-  const faults: Fault[] = [];
-  for (const [pointer, name] of [["/node", node], ["/queue", queue]] as const) {
-    if (name === undefined || name === null || isTarget(name)) continue;
-    const detail = `must be dot-separated parts of A-Z, a-z, 0-9, \`_\` and \`-\`, at most ${MAX_TARGET_CHARACTERS} characters`;
-    faults.push({ pointer, detail });
-  }
-  return faults;
+  return [nameFault("/node", node), nameFault("/queue", queue)].filter((fault) => fault !== null);
+}
+
+/** What is wrong with the name of a topic, queue or node. */
+export function nameFault(pointer: string, name: string | null | undefined): Fault | null {
+  if (name === undefined || name === null || isTarget(name)) return null;
+  const detail = `must be dot-separated parts of A-Z, a-z, 0-9, \`_\` and \`-\`, at most ${MAX_TARGET_CHARACTERS} characters`;
+  return { pointer, detail };
 }
 
 function patternFaults({ topic, topics }: Wishes): Fault[] {
   const patterns = (topics ?? []).map((text, index): [string, string] => [`/topics/${index}`, text]);
-  if (topic !== undefined) patterns.push(["/topic", topic]);
+  if (topic !== undefined && topic !== null) patterns.push(["/topic", topic]);
   return patterns.flatMap(([pointer, text]) => {
     const parsed = parsePattern(text);
     return parsed.ok ? [] : [{ pointer, detail: parsed.detail }];

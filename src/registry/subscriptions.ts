@@ -1,24 +1,27 @@
 import { z } from "zod";
 import { newId } from "../ids.ts";
 import { findEndpoint } from "../storage/endpoints.ts";
+import { ensureQueue } from "../storage/queues.ts";
 import {
   deleteSubscription,
   type FilterScope,
   findSubscription,
   insertSubscriptions,
+  NO_PATTERN,
   parseSubscription,
   type SelectionChange,
   selectSubscription,
   type SubscriptionRow,
   updateSubscription,
 } from "../storage/subscriptions.ts";
-import { accept, type Outcome, refuse } from "./refusal.ts";
+import { accept, type Fault, type Outcome, type Refusal, refuse } from "./refusal.ts";
 import { keyedPattern, refusalOf } from "./rules.ts";
 import type { RegistryWorld } from "./world.ts";
 
 export type NewSubscriptionInput = {
   readonly endpointId: string;
-  readonly topic: string;
+  /** Null: a member of the queue that binds no topic to it. */
+  readonly topic: string | null;
   readonly filter: Readonly<Record<string, unknown>> | null;
   readonly filterScope: FilterScope;
   readonly queue: string | null;
@@ -49,14 +52,15 @@ export async function createSubscription(
   input: NewSubscriptionInput,
 ): Promise<Outcome<SubscriptionView>> {
   const { db, tenantId, nowMs, audit } = world;
-  const refusal = refusalOf(input, world.guard);
+  const refusal = refusalOf(input, world.guard) ?? membershipRefusal(input);
   if (refusal !== null) return refuse(refusal);
   if ((await findEndpoint(db, tenantId, input.endpointId)) === null) return refuse(NO_SUCH_ENDPOINT);
   const id = newId("sub", nowMs);
   const { filterScope, queue } = input;
   const selection = { filter: input.filter === null ? null : JSON.stringify(input.filter), filterScope, queue };
-  const subscription = { id, ...keyedPattern(input.topic) };
+  const subscription = { id, ...(input.topic === null ? NO_PATTERN : keyedPattern(input.topic)) };
   const results = await db.batch([
+    ...(queue === null ? [] : [ensureQueue(db, tenantId, queue, nowMs)]),
     insertSubscriptions(db, tenantId, input.endpointId, [subscription], selection, nowMs),
     audit({ action: "subscription.create", target: id, after: input }),
     selectSubscription(db, tenantId, id),
@@ -64,6 +68,15 @@ export async function createSubscription(
   const created = parseSubscription(results.at(-1)?.results[0]);
   // none when the endpoint was deleted between the two
   return created === null ? refuse(NO_SUCH_ENDPOINT) : accept(viewSubscription(created));
+}
+
+/** Without a topic there is nothing to filter, and nothing but the queue's commands to receive. */
+function membershipRefusal({ topic, filter, queue }: Omit<NewSubscriptionInput, "endpointId" | "filterScope">): Refusal | null {
+  if (topic !== null) return null;
+  const faults: Fault[] = [];
+  if (queue === null) faults.push({ pointer: "/topic", detail: "is needed, unless `queue` names one to be a member of" });
+  if (filter !== null) faults.push({ pointer: "/filter", detail: "selects among the messages of a topic: give `topic` with it" });
+  return faults.length > 0 ? { code: "invalid", faults } : null;
 }
 
 /** The same for an endpoint of another tenant and for none (I7). */
@@ -77,16 +90,20 @@ export async function changeSubscription(
   id: string,
   patch: SubscriptionPatch,
 ): Promise<Outcome<SubscriptionView>> {
-  const { db, tenantId, audit } = world;
+  const { db, tenantId, nowMs, audit } = world;
   const current = await findSubscription(db, tenantId, id);
   if (current === null) return refuse({ code: "no-such-subscription" });
   // a new scope has to fit the filter that stays, and the other way round
   const filter = patch.filter === undefined ? parseFilter(current.filter) : patch.filter;
-  const refusal = refusalOf({ ...patch, filter, filterScope: patch.filterScope ?? current.filter_scope }, world.guard);
+  const { topic = current.topic, queue = current.queue } = patch;
+  const refusal =
+    refusalOf({ ...patch, filter, filterScope: patch.filterScope ?? current.filter_scope }, world.guard) ??
+    membershipRefusal({ topic, filter, queue });
   if (refusal !== null) return refuse(refusal);
   const results = await db.batch([
+    ...(queue === null ? [] : [ensureQueue(db, tenantId, queue, nowMs)]),
     updateSubscription(db, tenantId, id, {
-      ...(patch.topic === undefined ? {} : keyedPattern(patch.topic)),
+      ...(patch.topic === undefined ? {} : patch.topic === null ? NO_PATTERN : keyedPattern(patch.topic)),
       ...selectionChange(patch),
     }),
     audit({ action: "subscription.update", target: id, before: viewSubscription(current), after: patch }),

@@ -16,7 +16,8 @@ export type EndpointChange = Partial<
 export type EndpointFilter = { readonly status?: EndpointStatus | undefined; readonly node?: string | undefined };
 
 const SELECT_WITH_TOPICS = `SELECT ${ENDPOINT_COLUMNS.map((column) => `e.${column}`).join(", ")},
-  (SELECT json_group_array(s.topic ORDER BY s.id) FROM subscriptions s WHERE s.endpoint_id = e.id) AS topics
+  (SELECT json_group_array(s.topic ORDER BY s.id) FROM subscriptions s
+     WHERE s.endpoint_id = e.id AND s.topic IS NOT NULL) AS topics
   FROM endpoints e`;
 
 /** Adds an endpoint; part of a batch. Fails with what {@link isNodeTaken} knows when its node name is taken. */
@@ -36,7 +37,8 @@ export function selectEndpoint(db: D1Database, tenantId: string, id: string): D1
   return db.prepare(`${SELECT_WITH_TOPICS} WHERE e.id = ? AND e.tenant_id = ?`).bind(id, tenantId);
 }
 
-const Topics = z.object({ topics: z.string().transform((text): unknown => JSON.parse(text)).pipe(z.array(z.string())) });
+const NameList = z.string().transform((text): unknown => JSON.parse(text)).pipe(z.array(z.string()));
+const Topics = z.object({ topics: NameList });
 
 /** A row of {@link selectEndpoint}; null when there is none. */
 export function parseEndpoint(row: unknown): EndpointWithTopics | null {
@@ -121,4 +123,53 @@ export function deleteEndpoint(db: D1Database, tenantId: string, id: string): D1
     db.prepare("DELETE FROM endpoint_secrets WHERE endpoint_id = ? AND tenant_id = ?").bind(id, tenantId),
     db.prepare("DELETE FROM endpoints WHERE id = ? AND tenant_id = ?").bind(id, tenantId),
   ];
+}
+
+/** An endpoint that messages of a queue or of a node can go to. */
+export type Receiver = { readonly endpointId: string; readonly kind: "push" | "pull"; readonly status: EndpointStatus };
+
+const ReceiverRow = z.object({
+  endpointId: z.string(),
+  kind: z.enum(["push", "pull"]),
+  status: z.enum(["active", "paused", "disabled"]),
+});
+
+/** A row of `SELECT id AS endpointId, kind, status`. */
+export function parseReceiver(row: unknown): Receiver {
+  return ReceiverRow.parse(row);
+}
+
+/** The endpoint of the tenant that has the node name; null while none has it. */
+export async function findNodeEndpoint(db: D1Database, tenantId: string, node: string): Promise<Receiver | null> {
+  const row = await db
+    .prepare("SELECT id AS endpointId, kind, status FROM endpoints WHERE tenant_id = ? AND node = ?")
+    .bind(tenantId, node)
+    .first();
+  return row === null ? null : parseReceiver(row);
+}
+
+/** Where messages reach an endpoint beside its own subscriptions: the queues it is a member of, and its node name. */
+export type EndpointAddresses = Omit<Receiver, "endpointId"> & {
+  readonly node: string | null;
+  readonly queues: readonly string[];
+};
+
+const AddressesRow = ReceiverRow.omit({ endpointId: true }).extend({ node: z.string().nullable(), queues: NameList });
+
+/** The addresses of an endpoint of the tenant; null when there is none. */
+export async function findEndpointAddresses(
+  db: D1Database,
+  tenantId: string,
+  endpointId: string,
+): Promise<EndpointAddresses | null> {
+  const row = await db
+    .prepare(
+      `SELECT e.kind, e.status, e.node,
+         (SELECT json_group_array(DISTINCT s.queue) FROM subscriptions s
+          WHERE s.endpoint_id = e.id AND s.queue IS NOT NULL) AS queues
+       FROM endpoints e WHERE e.id = ? AND e.tenant_id = ?`,
+    )
+    .bind(endpointId, tenantId)
+    .first();
+  return row === null ? null : AddressesRow.parse(row);
 }

@@ -1,80 +1,27 @@
-import type { Attributes, EventContext } from "../messages/message.ts";
-import type { DeliveryStatus } from "../streams/history-records.ts";
+import {
+  ATTEMPT_COLUMNS, type AttemptEntry, DELIVERY_COLUMNS, type DeliveryEntry, deliveryEntry, type DeliveryRow,
+  MESSAGE_COLUMNS, type MessageEntry, messageEntry, type MessageRow,
+} from "./history-row.ts";
 
 // The tables are not ANALYZEd, so SQLite guesses, and prefers a primary key: INDEXED BY says which index a list is
 // made for. In a condition, `+column` keeps SQLite from seeking by it where the cursor's bound is the tighter one.
 
-/** A message of history, without its bytes. */
-export type MessageEntry = {
-  readonly id: string;
-  /** `tenant/kind/name` */
-  readonly stream: string;
-  readonly topic: string;
-  readonly offset: number;
-  readonly timeMs: number;
-  readonly contentType: string;
-  readonly size: number;
-  readonly attributes: Attributes;
-  readonly event: EventContext | null;
-  readonly matched: number;
-  readonly expungedAtMs: number | null;
-};
-
-export type DeliveryEntry = {
-  readonly stream: string;
-  readonly offset: number;
-  readonly endpointId: string;
-  readonly messageId: string;
-  readonly messageTimeMs: number;
-  readonly topic: string;
-  readonly status: DeliveryStatus;
-  readonly reason: string | null;
-  readonly nextAttemptAtMs: number | null;
-  readonly updatedAtMs: number;
-  /** Start times, ms, oldest first. */
-  readonly attemptTimesMs: readonly number[];
-};
-
-export type AttemptEntry = {
-  readonly id: string;
-  readonly stream: string;
-  readonly offset: number;
-  readonly endpointId: string;
-  readonly messageId: string;
-  readonly topic: string;
-  readonly timeMs: number;
-  readonly durationMs: number;
-  readonly statusCode: number | null;
-  /** `code: detail`; null after a success. */
-  readonly error: string | null;
-  readonly responseBody: string;
-};
+/** Of a delivery `d`: a target that is not an endpoint has no row to be gone. */
+const TARGET_EXISTS = `(d.endpoint_id NOT GLOB 'ep_*'
+  OR EXISTS (SELECT 1 FROM endpoints e WHERE e.id = d.endpoint_id AND e.tenant_id = d.tenant_id))`;
 
 /** A stretch of time, `sinceMs` within and `untilMs` without. */
 export type Period = { readonly sinceMs?: number | undefined; readonly untilMs?: number | undefined };
 
 /** Where the page before ended: the sort key of its last row. */
 export type MessagePosition = readonly [timeMs: number, stream: string, offset: number];
-export type DeliveryPosition = readonly [messageTimeMs: number, stream: string, offset: number, endpointId: string];
+export type DeliveryPosition = readonly [messageTimeMs: number, stream: string, offset: number, target: string];
 export type AttemptPosition = readonly [timeMs: number, id: string];
 
-type MessageRow = {
-  id: string; stream: string; topic: string; offset: number; time: number; content_type: string; size: number;
-  attributes: string; event: string | null; matched: number; expunged_at: number | null;
-};
-type DeliveryRow = {
-  stream: string; offset: number; endpoint_id: string; message_id: string; message_time: number; topic: string;
-  status: DeliveryStatus; reason: string | null; next_attempt_at: number | null; updated_at: number; attempt_times: string;
-};
-
-const MESSAGE_COLUMNS =
-  "id, stream, topic, offset, time, content_type, size, attributes, event, matched, expunged_at";
-const DELIVERY_COLUMNS =
-  "stream, offset, endpoint_id, message_id, message_time, topic, status, reason, next_attempt_at, updated_at, attempt_times";
-const ATTEMPT_COLUMNS = `a.id, a.stream, a.offset, a.endpoint_id AS endpointId, a.message_id AS messageId, a.topic,
-  a.time AS timeMs, a.duration_ms AS durationMs, a.status_code AS statusCode, a.error, a.response_body AS responseBody`;
-
-/** The newest message of the tenant with this id, which several topics may have; `topic` narrows. */
+/**
+ * The message of the tenant with this id. Of several, one of a topic comes before those of queues, for an event that
+ * became a queue's message kept its id; then the newest counts. `topic` narrows.
+ */
 export async function findMessage(
   db: D1Database,
   tenantId: string,
@@ -85,7 +32,7 @@ export async function findMessage(
     .prepare(
       `SELECT ${MESSAGE_COLUMNS} FROM messages INDEXED BY messages_by_id
        WHERE tenant_id = ?1 AND id = ?2 AND (?3 IS NULL OR topic = ?3)
-       ORDER BY time DESC, stream DESC, offset DESC LIMIT 1`,
+       ORDER BY instr(stream, '/topics/') > 0 DESC, time DESC, stream DESC, offset DESC LIMIT 1`,
     )
     .bind(tenantId, id, topic ?? null)
     .first<MessageRow>();
@@ -114,21 +61,34 @@ export async function listMessages(
   return results.map(messageEntry);
 }
 
-/** Deliveries of one message, of the newest endpoint first. */
+/** Deliveries of all messages with this id, of the newest message first; `topic` narrows. */
 export async function listDeliveries(
   db: D1Database,
   tenantId: string,
-  message: Pick<MessageEntry, "timeMs" | "stream" | "offset">,
-  page: { readonly afterEndpointId: string | undefined; readonly limit: number },
+  of: { readonly messageId: string; readonly topic: string | undefined },
+  page: { readonly after: DeliveryPosition | undefined; readonly limit: number },
 ): Promise<DeliveryEntry[]> {
-  const where = new Conditions(
-    "tenant_id = ? AND message_time = ? AND stream = ? AND offset = ?",
-    tenantId, message.timeMs, message.stream, message.offset,
+  const message = new Conditions("m.tenant_id = ? AND m.id = ?", tenantId, of.messageId);
+  if (of.topic !== undefined) message.add("m.topic = ?", of.topic);
+  const target = new Conditions(
+    "t.tenant_id = m.tenant_id AND t.message_time = m.time AND t.stream = m.stream AND t.offset = m.offset",
   );
-  if (page.afterEndpointId !== undefined) where.add("endpoint_id < ?", page.afterEndpointId);
+  if (page.after !== undefined) {
+    const [timeMs, stream, offset] = page.after;
+    message.add("(m.time, m.stream, m.offset) <= (?, ?, ?)", timeMs, stream, offset);
+    // x'' comes after every text: of an older message nothing was shown yet
+    target.add("t.endpoint_id < iif((m.time, m.stream, m.offset) = (?, ?, ?), ?, x'')", ...page.after);
+  }
   const { results } = await db
-    .prepare(`SELECT ${DELIVERY_COLUMNS} FROM deliveries WHERE ${where.sql} ORDER BY endpoint_id DESC LIMIT ?`)
-    .bind(...where.values, page.limit)
+    .prepare(
+      // the inner LIMIT keeps a page of a message with very many deliveries from reading, and sorting, all of them
+      `SELECT ${DELIVERY_COLUMNS} FROM messages m INDEXED BY messages_by_id CROSS JOIN deliveries d
+         ON d.tenant_id = m.tenant_id AND d.message_time = m.time AND d.stream = m.stream AND d.offset = m.offset
+         AND d.endpoint_id IN (
+           SELECT t.endpoint_id FROM deliveries t WHERE ${target.sql} ORDER BY t.endpoint_id DESC LIMIT ?)
+       WHERE ${message.sql} ORDER BY m.time DESC, m.stream DESC, m.offset DESC, d.endpoint_id DESC LIMIT ?`,
+    )
+    .bind(...target.values, page.limit, ...message.values, page.limit)
     .all<DeliveryRow>();
   return results.map(deliveryEntry);
 }
@@ -146,7 +106,7 @@ export async function listDead(
   const { results } = await db
     .prepare(
       `SELECT ${DELIVERY_COLUMNS} FROM deliveries d INDEXED BY ${deadIndex(filter)} WHERE ${where.sql}
-       ORDER BY message_time DESC, stream DESC, offset DESC, endpoint_id DESC LIMIT ?`,
+       ORDER BY d.message_time DESC, d.stream DESC, d.offset DESC, d.endpoint_id DESC LIMIT ?`,
     )
     .bind(...where.values, page.limit)
     .all<DeliveryRow>();
@@ -156,7 +116,10 @@ export async function listDead(
 /** Which delivery, across streams. */
 export type StreamDelivery = { readonly stream: string; readonly offset: number; readonly endpointId: string };
 
-/** Dead deliveries that can be opened again, of the oldest messages first: endpoint and bytes are still there. */
+/**
+ * Dead deliveries that can be opened again, of the oldest messages first: the bytes are still there, and the endpoint
+ * where the target is one.
+ */
 export async function listReplayable(
   db: D1Database,
   tenantId: string,
@@ -168,7 +131,7 @@ export async function listReplayable(
     .prepare(
       `SELECT d.stream, d.offset, d.endpoint_id AS endpointId FROM deliveries d INDEXED BY ${deadIndex(filter)}
        WHERE ${where.sql}
-         AND EXISTS (SELECT 1 FROM endpoints e WHERE e.id = d.endpoint_id AND e.tenant_id = d.tenant_id)
+         AND ${TARGET_EXISTS}
          AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.tenant_id = d.tenant_id AND m.time = d.message_time
            AND m.stream = d.stream AND m.offset = d.offset AND m.expunged_at IS NOT NULL)
        ORDER BY d.message_time, d.stream, d.offset, d.endpoint_id LIMIT ?`,
@@ -178,22 +141,42 @@ export async function listReplayable(
   return results;
 }
 
-/** Ids of the endpoints a message has deliveries to and that still exist, at most `limit`, beginning after `afterId`. */
-export async function listLivingRecipients(
+/** The targets of a message's deliveries, without endpoints that are gone: at most `limit`, beginning after `after`. */
+export async function listLivingTargets(
   db: D1Database,
   tenantId: string,
   message: Pick<MessageEntry, "timeMs" | "stream" | "offset">,
-  page: { readonly afterId: string; readonly limit: number },
+  page: { readonly after: string; readonly limit: number },
 ): Promise<string[]> {
   const { results } = await db
     .prepare(
-      `SELECT d.endpoint_id AS id FROM deliveries d CROSS JOIN endpoints e ON e.id = d.endpoint_id AND e.tenant_id = d.tenant_id
+      `SELECT d.endpoint_id AS target FROM deliveries d
        WHERE d.tenant_id = ? AND d.message_time = ? AND d.stream = ? AND d.offset = ? AND d.endpoint_id > ?
+         AND ${TARGET_EXISTS}
        ORDER BY d.endpoint_id LIMIT ?`,
     )
-    .bind(tenantId, message.timeMs, message.stream, message.offset, page.afterId, page.limit)
-    .all<{ id: string }>();
-  return results.map((row) => row.id);
+    .bind(tenantId, message.timeMs, message.stream, message.offset, page.after, page.limit)
+    .all<{ target: string }>();
+  return results.map((row) => row.target);
+}
+
+/** Whether the message can go to this target: any endpoint of the tenant, or a target it has that is no endpoint. */
+export async function canSendTo(
+  db: D1Database,
+  tenantId: string,
+  message: Pick<MessageEntry, "timeMs" | "stream" | "offset">,
+  target: string,
+): Promise<boolean> {
+  const row = await db
+    .prepare(
+      `SELECT 1 FROM endpoints WHERE id = ?1 AND tenant_id = ?2
+       UNION ALL
+       SELECT 1 FROM deliveries WHERE tenant_id = ?2 AND message_time = ?3 AND stream = ?4 AND offset = ?5
+         AND endpoint_id = ?1 AND endpoint_id NOT GLOB 'ep_*'`,
+    )
+    .bind(target, tenantId, message.timeMs, message.stream, message.offset)
+    .first();
+  return row !== null;
 }
 
 /** All attempts of these deliveries, oldest first. */
@@ -203,14 +186,17 @@ export async function listAttemptsOf(
   deliveries: readonly DeliveryEntry[],
 ): Promise<AttemptEntry[]> {
   const keys = deliveries.flatMap((delivery) =>
-    delivery.attemptTimesMs.map((timeMs) => [delivery.endpointId, timeMs, delivery.stream, delivery.offset]),
+    delivery.attemptKeys.map(({ timeMs, endpointId }) => {
+      const target = endpointId === delivery.target ? null : delivery.target;
+      return [endpointId, timeMs, delivery.stream, delivery.offset, target];
+    }),
   );
   if (keys.length === 0) return [];
   const { results } = await db
     .prepare(
       `SELECT ${ATTEMPT_COLUMNS} FROM json_each(?1) k CROSS JOIN attempts a
          ON a.tenant_id = ?2 AND a.endpoint_id = k.value ->> 0 AND a.time = k.value ->> 1
-         AND a.stream = k.value ->> 2 AND a.offset = k.value ->> 3
+         AND a.stream = k.value ->> 2 AND a.offset = k.value ->> 3 AND a.target IS k.value ->> 4
        ORDER BY a.time, a.id`,
     )
     .bind(JSON.stringify(keys), tenantId)
@@ -309,31 +295,4 @@ function deadConditions(tenantId: string, filter: DeadFilter, after: DeliveryPos
   }
   if (after !== undefined) where.add("(d.message_time, d.stream, d.offset, d.endpoint_id) < (?, ?, ?, ?)", ...after);
   return where;
-}
-
-function messageEntry({ time, content_type, expunged_at, attributes, event, ...row }: MessageRow): MessageEntry {
-  return {
-    ...row,
-    timeMs: time,
-    contentType: content_type,
-    attributes: JSON.parse(attributes),
-    event: event === null ? null : JSON.parse(event),
-    expungedAtMs: expunged_at,
-  };
-}
-
-function deliveryEntry(row: DeliveryRow): DeliveryEntry {
-  return {
-    stream: row.stream,
-    offset: row.offset,
-    endpointId: row.endpoint_id,
-    messageId: row.message_id,
-    messageTimeMs: row.message_time,
-    topic: row.topic,
-    status: row.status,
-    reason: row.reason,
-    nextAttemptAtMs: row.next_attempt_at,
-    updatedAtMs: row.updated_at,
-    attemptTimesMs: JSON.parse(row.attempt_times),
-  };
 }

@@ -30,9 +30,9 @@ const UPSERT_DELIVERIES = `
 
 const INSERT_ATTEMPTS = `
   INSERT INTO attempts (tenant_id, stream, topic, endpoint_id, time, id, offset, message_id, duration_ms, status_code,
-    error, response_body)
+    error, response_body, target)
   SELECT ?2, ?3, ?4, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
-    value ->> 7, value ->> 8
+    value ->> 7, value ->> 8, value ->> 9
   FROM json_each(?1) WHERE true
   ON CONFLICT DO NOTHING`;
 
@@ -87,9 +87,9 @@ function messageRow(message: HistoryMessage): string {
   ]);
 }
 
-/** One row a delivery: its newest record, and the times of all its attempts in the batch. */
+/** One row a delivery: its newest record, and the keys of all its attempts in the batch. */
 function deliveryRows(batch: HistoryBatch): string[] {
-  const newest = new Map<string, { record: HistoryDelivery; attemptTimes: number[] }>();
+  const newest = new Map<string, { record: HistoryDelivery; attemptTimes: (number | string)[] }>();
   for (const record of batch.deliveries) {
     const seen = newest.get(refKey(record));
     if (seen === undefined) newest.set(refKey(record), { record, attemptTimes: [] });
@@ -97,7 +97,7 @@ function deliveryRows(batch: HistoryBatch): string[] {
   }
   for (const attempt of batch.attempts) {
     // one without is listed at its endpoint all the same: history that is not whole is better than none
-    newest.get(refKey(attempt))?.attemptTimes.push(attempt.record.startedAtMs);
+    newest.get(refKey(attempt))?.attemptTimes.push(attemptKey(attempt));
   }
   return Array.from(newest.values(), ({ record, attemptTimes }) =>
     JSON.stringify([
@@ -118,9 +118,14 @@ function refKey(ref: { readonly offset: number; readonly endpointId: string }): 
   return `${ref.offset} ${ref.endpointId}`;
 }
 
-function attemptRow({ record, ...attempt }: HistoryAttempt): string {
+/** How a delivery names an attempt; `deliveryEntry` reads it. */
+function attemptKey({ endpointId: target, by = target, record }: HistoryAttempt): number | string {
+  return by === target ? record.startedAtMs : `${record.startedAtMs} ${by}`;
+}
+
+function attemptRow({ endpointId: target, by = target, record, ...attempt }: HistoryAttempt): string {
   return JSON.stringify([
-    attempt.endpointId,
+    by,
     record.startedAtMs,
     record.id,
     attempt.offset,
@@ -129,5 +134,6 @@ function attemptRow({ record, ...attempt }: HistoryAttempt): string {
     record.statusCode,
     record.error === null ? null : `${record.error.code}: ${record.error.detail}`.toWellFormed(),
     record.responseBody.toWellFormed(),
+    by === target ? null : target,
   ]);
 }

@@ -5,14 +5,17 @@ export type FilterScope = "attributes" | "body";
 const Columns = z.object({
   id: z.string(),
   endpoint_id: z.string(),
-  topic: z.string(),
+  topic: z.string().nullable(),
   filter: z.string().nullable(),
   filter_scope: z.enum(["attributes", "body"]),
   queue: z.string().nullable(),
   created_at: z.number(),
 });
 
-/** A row of `subscriptions`: `topic` is the pattern, `filter` the JSON of an SNS filter policy; ms. */
+/**
+ * A row of `subscriptions`: `topic` is the pattern, null for a member that binds no topic to its queue; `filter` is the
+ * JSON of an SNS filter policy; ms.
+ */
 export type SubscriptionRow = z.output<typeof Columns>;
 
 /** A pattern with the key it is found by, see messages/topic.ts. */
@@ -25,7 +28,10 @@ export type Selection = {
   readonly queue: string | null;
 };
 
-export type NewSubscription = KeyedPattern & { readonly id: string };
+/** No pattern: of a member that binds no topic to its queue. */
+export const NO_PATTERN = { topic: null, topicKey: null } as const;
+
+export type NewSubscription = (KeyedPattern | typeof NO_PATTERN) & { readonly id: string };
 
 const SELECT = `SELECT ${Object.keys(Columns.shape).join(", ")} FROM subscriptions`;
 
@@ -56,6 +62,36 @@ export function insertSubscriptions(
     );
 }
 
+/** Makes an endpoint of the tenant a member of the queue, unless it is one; part of a batch. */
+export function insertMembership(
+  db: D1Database,
+  tenantId: string,
+  endpointId: string,
+  membership: { readonly id: string; readonly queue: string },
+  nowMs: number,
+): D1PreparedStatement {
+  return db
+    .prepare(
+      `INSERT INTO subscriptions (id, tenant_id, endpoint_id, queue, created_at)
+       SELECT ?1, e.tenant_id, e.id, ?2, ?3 FROM endpoints e
+       WHERE e.id = ?4 AND e.tenant_id = ?5
+         AND NOT EXISTS (SELECT 1 FROM subscriptions s WHERE s.endpoint_id = e.id AND s.queue = ?2)`,
+    )
+    .bind(membership.id, membership.queue, nowMs, endpointId, tenantId);
+}
+
+/** Ends the endpoint's memberships that bind no topic, but in `keptQueue`; part of a batch. */
+export function deleteOtherMemberships(
+  db: D1Database,
+  tenantId: string,
+  endpointId: string,
+  keptQueue: string | null,
+): D1PreparedStatement {
+  return db
+    .prepare("DELETE FROM subscriptions WHERE endpoint_id = ? AND tenant_id = ? AND topic IS NULL AND queue IS NOT ?")
+    .bind(endpointId, tenantId, keptQueue);
+}
+
 /** Ends the endpoint's subscriptions to all patterns but these; part of a batch. */
 export function deleteOtherSubscriptions(
   db: D1Database,
@@ -66,7 +102,7 @@ export function deleteOtherSubscriptions(
   return db
     .prepare(
       `DELETE FROM subscriptions WHERE endpoint_id = ? AND tenant_id = ?
-       AND topic NOT IN (SELECT value FROM json_each(?))`,
+       AND topic IS NOT NULL AND topic NOT IN (SELECT value FROM json_each(?))`,
     )
     .bind(endpointId, tenantId, JSON.stringify(keptTopics));
 }
@@ -74,7 +110,7 @@ export function deleteOtherSubscriptions(
 /** What a PATCH may set of one subscription, or of all of an endpoint; what it leaves out stays. */
 export type SelectionChange = Partial<Selection>;
 
-/** Sets the given parts of every subscription of an endpoint; part of a batch. */
+/** Sets the given parts of every subscription of an endpoint to a topic; part of a batch. */
 export function updateSelections(
   db: D1Database,
   tenantId: string,
@@ -83,7 +119,7 @@ export function updateSelections(
 ): D1PreparedStatement {
   const { assignments, values } = setClause(change);
   return db
-    .prepare(`UPDATE subscriptions SET ${assignments} WHERE endpoint_id = ? AND tenant_id = ?`)
+    .prepare(`UPDATE subscriptions SET ${assignments} WHERE endpoint_id = ? AND tenant_id = ? AND topic IS NOT NULL`)
     .bind(...values, endpointId, tenantId);
 }
 
@@ -92,7 +128,7 @@ export function updateSubscription(
   db: D1Database,
   tenantId: string,
   id: string,
-  change: SelectionChange & Partial<KeyedPattern>,
+  change: SelectionChange & Partial<NullablePattern>,
 ): D1PreparedStatement {
   const { assignments, values } = setClause(change);
   return db
@@ -108,7 +144,9 @@ const COLUMN_OF = {
   queue: "queue",
 } as const;
 
-function setClause(change: SelectionChange & Partial<KeyedPattern>): { assignments: string; values: (string | null)[] } {
+type NullablePattern = { readonly [Field in keyof KeyedPattern]: KeyedPattern[Field] | null };
+
+function setClause(change: SelectionChange & Partial<NullablePattern>): { assignments: string; values: (string | null)[] } {
   // never empty, so that an empty PATCH is a statement too
   const assignments = ["id = id"];
   const values: (string | null)[] = [];
@@ -173,22 +211,44 @@ const Match = z.object({
 /** A subscription that may match, with what publishing needs to know of its endpoint. */
 export type SubscriptionMatchRow = z.output<typeof Match>;
 
+const BoundQueue = z.object({ queue: z.string(), topic: z.string() });
+
+/** A queue that is bound to a pattern by itself. */
+export type BoundQueueRow = z.output<typeof BoundQueue>;
+
+/** What the patterns under some keys lead to, yet to be matched exactly. */
+export type TopicMatches = {
+  readonly subscriptions: readonly SubscriptionMatchRow[];
+  readonly boundQueues: readonly BoundQueueRow[];
+};
+
 /**
- * The tenant's subscriptions under any of these keys (`topicKeys(topic)`), to be matched exactly by the caller. Two
- * index look-ups a row, so the work grows with the matches and not with the tenant.
+ * The tenant's subscriptions and bound queues under any of these keys (`topicKeys(topic)`), to be matched exactly by
+ * the caller; one round trip. A look-up or two by index a row, so the work grows with the matches and not with the tenant.
  */
 export async function matchSubscriptions(
   db: D1Database,
   tenantId: string,
   keys: readonly string[],
-): Promise<SubscriptionMatchRow[]> {
-  const { results } = await db
-    .prepare(
-      `SELECT s.id, s.endpoint_id AS endpointId, s.topic, s.filter, s.filter_scope AS filterScope, s.queue, e.status, e.kind
-       FROM subscriptions s JOIN endpoints e ON e.id = s.endpoint_id AND e.tenant_id = s.tenant_id
-       WHERE s.tenant_id = ? AND s.topic_key IN (SELECT value FROM json_each(?))`,
-    )
-    .bind(tenantId, JSON.stringify(keys))
-    .all();
-  return results.map((row) => Match.parse(row));
+): Promise<TopicMatches> {
+  const keyList = JSON.stringify(keys);
+  const [subscriptions, boundQueues] = await db.batch([
+    db
+      .prepare(
+        `SELECT s.id, s.endpoint_id AS endpointId, s.topic, s.filter, s.filter_scope AS filterScope, s.queue, e.status, e.kind
+         FROM subscriptions s JOIN endpoints e ON e.id = s.endpoint_id AND e.tenant_id = s.tenant_id
+         WHERE s.tenant_id = ? AND s.topic_key IN (SELECT value FROM json_each(?))`,
+      )
+      .bind(tenantId, keyList),
+    db
+      .prepare(
+        `SELECT queue, topic FROM queue_topics
+         WHERE tenant_id = ? AND topic_key IN (SELECT value FROM json_each(?))`,
+      )
+      .bind(tenantId, keyList),
+  ]);
+  return {
+    subscriptions: (subscriptions?.results ?? []).map((row) => Match.parse(row)),
+    boundQueues: (boundQueues?.results ?? []).map((row) => BoundQueue.parse(row)),
+  };
 }

@@ -65,8 +65,9 @@ export function insertTenantStatement(db: D1Database, tenant: Tenant): D1Prepare
 export function endTenantStatements(db: D1Database, id: string, nowMs: number): D1PreparedStatement[] {
   return [
     db.prepare("UPDATE tenants SET name = '', deleted_at = coalesce(deleted_at, ?2) WHERE id = ?1").bind(id, nowMs),
-    // each takes along what refers to it: secrets and subscriptions, confirmations
-    ...["tokens", "endpoints", "sources", "idempotency_keys", "audit"].map((table) =>
+    // each takes along what refers to it: secrets and subscriptions, bindings, confirmations. A queue can only go once
+    // it has no members.
+    ...["tokens", "endpoints", "queues", "sources", "idempotency_keys", "audit"].map((table) =>
       db.prepare(`DELETE FROM ${table} WHERE tenant_id = ?1`).bind(id),
     ),
   ];

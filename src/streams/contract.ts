@@ -2,7 +2,12 @@ import type { DeliveryRef, DeliveryResult } from "../delivery/outcome.ts";
 import type { NewMessage, StoredMessage } from "../messages/message.ts";
 
 /** A message with the endpoints it goes to, resolved by the publisher's request. */
-export type Append = { readonly message: NewMessage; readonly endpointIds: readonly string[] };
+export type Append = {
+  readonly message: NewMessage;
+  readonly endpointIds: readonly string[];
+  /** De-duplicates in place of a chosen id, for what is handed on from another stream. */
+  readonly deduplicationKey?: string;
+};
 
 /** What the publisher is told; `duplicate` when the id was seen in the last 24 h and nothing was added. */
 export type Appended = {
@@ -53,6 +58,10 @@ export interface StreamApi {
   content(stream: string, offset: number): Promise<Content>;
   /** Removes the bytes of a message for good and cancels its open deliveries; false when there is no such message. */
   expunge(stream: string, offset: number): Promise<boolean>;
+  /** Cancels every open delivery; how many. */
+  purge(stream: string): Promise<number>;
+  /** How much waits here, and since when (ms; null when nothing does). */
+  backlog(stream: string): Promise<{ readonly open: number; readonly oldestTimeMs: number | null }>;
   /** Writes what history has not seen yet, now. */
   flushHistory(stream: string): Promise<void>;
 }

@@ -3,15 +3,15 @@ import type { DeliveryRef, DeliveryResult } from "../delivery/outcome.ts";
 import { deferAll } from "../delivery/settlement.ts";
 import { describeError, log } from "../log.ts";
 import type { DeliveryGroup, Work } from "./contract.ts";
-import type { LogEntry } from "./segment-log.ts";
+import { type LogEntry, storedMessage } from "./segment-log.ts";
 
 /** A fan-out beyond this is work for the queue, in chunks, so that it does not stand in the way of small ones. */
 const MAX_DIRECT_TARGETS = 50;
 /** One call to the deliverer. */
-const MAX_GROUP_TARGETS = 256;
+const MAX_GROUP_TARGETS = 64;
 const MAX_GROUP_BYTES = 4 * 1024 * 1024;
 /** Targets in calls that have not come back; beyond it commits wait, which is what slows publishers down. */
-const MAX_TARGETS_OUT = 1_024;
+const MAX_TARGETS_OUT = 256;
 /** A call that failed as a whole made no known attempt. */
 const RETRY_CALL_MS = 3_000;
 
@@ -77,7 +77,7 @@ export class FirstAttempts {
     try {
       results = await this.#deliverer.deliver(group);
     } catch (error) {
-      log("warn", "deliverer.failed", { stream: group.stream, ...describeError(error) });
+      log("warn", "deliverer.failed", { stream: group.stream, error: describeError(error) });
       results = deferAll(group.work, Date.now() + RETRY_CALL_MS);
     }
     this.#out -= targets;
@@ -88,9 +88,9 @@ export class FirstAttempts {
 }
 
 function workOf(entry: LogEntry, body: Uint8Array): Work {
-  const { id, offset, timeMs, contentType, attributes, event, traceparent, endpointIds } = entry;
+  const { offset, endpointIds } = entry;
   return {
-    message: { id, offset, timeMs, contentType, attributes, traceparent, body, ...(event === undefined ? {} : { event }) },
+    message: storedMessage(entry, body),
     claims: endpointIds.map((endpointId) => ({ offset, endpointId, attemptNumber: 1 })),
   };
 }

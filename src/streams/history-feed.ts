@@ -42,10 +42,11 @@ export class HistoryFeed {
     this.#put({ ...delivery, ...recordOf(verdict), updatedAtMs: nowMs });
   }
 
-  attempt(delivery: OpenDelivery, record: AttemptRecord): void {
+  /** @param by the endpoint that was attempted, where the target is not one */
+  attempt(delivery: OpenDelivery, record: AttemptRecord, by?: string): void {
     if (this.#isFull()) return;
     const { messageId, offset, endpointId } = delivery;
-    this.#attempts.push({ messageId, offset, endpointId, record });
+    this.#attempts.push({ messageId, offset, endpointId, record, ...(by === undefined ? {} : { by }) });
   }
 
   /** Empties the feed into one batch. */

@@ -27,7 +27,10 @@ export type HistoryDelivery = {
 export type HistoryAttempt = {
   readonly messageId: string;
   readonly offset: number;
+  /** The delivery's target. */
   readonly endpointId: string;
+  /** The endpoint that was attempted, where the target is not one itself (`member`, `node`). */
+  readonly by?: string;
   readonly record: AttemptRecord;
 };
 

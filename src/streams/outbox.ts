@@ -24,7 +24,7 @@ const SPILL_AFTER_MS = 1_000;
 /** Longer than any attempt lasts; then a claim without a result is taken for lost. */
 const CLAIM_MS = 45_000;
 /** How far past its time a delivery may be before the sweep takes its queue message for lost. */
-const SWEEP_GRACE_MS = 10_000;
+export const SWEEP_GRACE_MS = 10_000;
 const MAX_SWEEP_GRACE_MS = 10 * 60_000;
 /** A queue message may arrive this much before the time it was sent for. */
 const EARLY_MS = 2_000;
@@ -163,8 +163,33 @@ export class Outbox {
     for (const row of this.#sql.exec<OpenRow>("SELECT * FROM open_deliveries WHERE offset = ? AND status <> 'dead'", offset)) {
       cancelled.push({ offset, endpointId: row.endpoint_id, messageId: row.message_id, messageTimeMs: row.message_time });
     }
-    this.#sql.exec("DELETE FROM open_deliveries WHERE offset = ?", offset);
+    this.#sql.exec("DELETE FROM open_deliveries WHERE offset = ? AND status <> 'dead'", offset);
     return cancelled;
+  }
+
+  /** Ends everything that is open, as cancelled; returns it. */
+  cancelAll(): OpenDelivery[] {
+    const offsets = new Set(this.#inFlight.keys());
+    for (const { offset } of this.#sql.exec<{ offset: number }>("SELECT DISTINCT offset FROM open_deliveries WHERE status <> 'dead'")) {
+      offsets.add(offset);
+    }
+    return [...offsets].flatMap((offset) => this.cancelMessage(offset));
+  }
+
+  /** How much is open, and the time of the oldest of it. */
+  backlog(): { open: number; oldestTimeMs: number | null } {
+    const { open, oldest } = this.#sql
+      .exec<{ open: number; oldest: number | null }>(
+        "SELECT count(*) AS open, min(message_time) AS oldest FROM open_deliveries WHERE status <> 'dead'",
+      )
+      .one();
+    let inFlight = 0;
+    let oldestTimeMs = oldest;
+    for (const { entry, endpointIds } of this.#inFlight.values()) {
+      inFlight += endpointIds.size;
+      oldestTimeMs = Math.min(oldestTimeMs ?? entry.timeMs, entry.timeMs);
+    }
+    return { open: open + inFlight, oldestTimeMs };
   }
 
   /** Makes rows of first attempts that take long, so that the checkpoint can pass them; whether there were any. */

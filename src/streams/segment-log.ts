@@ -8,6 +8,9 @@ type LoggedMessage = {
   readonly attributes?: Attributes;
   readonly event?: EventContext;
   readonly traceparent: string;
+  readonly method?: string;
+  readonly publishedOn?: string;
+  readonly answerByMs?: number;
   readonly size: number;
   readonly matched: number;
   /** Absent when the targets were too many and are rows of `open_deliveries` from the start. */
@@ -31,6 +34,7 @@ export type LogEntry = Omit<StoredMessage, "body"> & {
 /** SQLite in an object takes rows of 2 MB; the rest is room for one more message's metadata. */
 const MAX_SEGMENT_BYTES = 1_800_000;
 const MAX_SEGMENT_MESSAGES = 256;
+const MAX_PARSED_SEGMENTS = 8;
 /** More targets than this are rows from the start, so that a segment's row stays within its bound. */
 export const MAX_LOGGED_TARGETS = 2_000;
 
@@ -39,6 +43,8 @@ export class SegmentLog {
   readonly #sql: SqlStorage;
   #nextOffset: number;
   #checkpoint: Checkpoint;
+  /** The entries of the segments read last, by first offset: a batch of retries reads the same few again and again. */
+  readonly #parsed = new Map<number, readonly LogEntry[]>();
 
   constructor(sql: SqlStorage) {
     this.#sql = sql;
@@ -118,21 +124,18 @@ export class SegmentLog {
 
   /** One message with its bytes; null when it is not, or no longer, in the log. */
   read(offset: number): { entry: LogEntry; message: StoredMessage } | null {
-    const row = this.#segmentOf(offset);
-    if (row === null) return null;
-    let start = 1; // SQL's substr counts from 1
-    for (const entry of entriesOf(row)) {
-      if (entry.offset !== offset) {
-        start += entry.size;
-        continue;
-      }
-      const { body } = this.#sql
-        .exec<{ body: ArrayBuffer }>("SELECT substr(bodies, ?, ?) AS body FROM segments WHERE first_offset = ?", start, entry.size, row.first_offset)
-        .one();
-      const { size: _size, matched: _matched, endpointIds: _endpointIds, expunged: _expunged, ...message } = entry;
-      return { entry, message: { ...message, body: new Uint8Array(body) } };
-    }
-    return null;
+    const entries = this.#entriesAround(offset);
+    const [first] = entries;
+    const entry = first === undefined ? undefined : entries[offset - first.offset];
+    if (first === undefined || entry === undefined) return null;
+    const start = entries.slice(0, offset - first.offset).reduce((sum, { size }) => sum + size, 0);
+    const { body } = this.#sql
+      .exec<{ body: ArrayBuffer }>(
+        "SELECT substr(bodies, ?, ?) AS body FROM segments WHERE first_offset = ?",
+        start + 1, entry.size, first.offset,
+      )
+      .one();
+    return { entry, message: storedMessage(entry, new Uint8Array(body)) };
   }
 
   content(offset: number): Content {
@@ -159,11 +162,13 @@ export class SegmentLog {
       "UPDATE segments SET messages = ?, bodies = ? WHERE first_offset = ?",
       JSON.stringify(logged), without(new Uint8Array(bodies), start, target.size), row.first_offset,
     );
+    this.#parsed.delete(row.first_offset);
     return true;
   }
 
   /** Removes whole segments older than `beforeMs` that lie before `beforeOffset`, at most `limit`; how many went. */
   trim(beforeMs: number, beforeOffset: number, limit: number): number {
+    this.#parsed.clear();
     return this.#sql.exec(
       `DELETE FROM segments WHERE first_offset IN (
          SELECT first_offset FROM segments WHERE first_offset + count <= ? AND time < ? ORDER BY first_offset LIMIT ?)`,
@@ -177,6 +182,20 @@ export class SegmentLog {
     return row?.time ?? null;
   }
 
+  /** All entries of the segment an offset is in; none when it is not in the log. */
+  #entriesAround(offset: number): readonly LogEntry[] {
+    for (const [firstOffset, entries] of this.#parsed) {
+      if (offset >= firstOffset && offset < firstOffset + entries.length) return entries;
+    }
+    const row = this.#segmentOf(offset);
+    if (row === null) return [];
+    const entries = entriesOf(row);
+    const oldest = this.#parsed.keys().next();
+    if (this.#parsed.size >= MAX_PARSED_SEGMENTS && !oldest.done) this.#parsed.delete(oldest.value);
+    this.#parsed.set(row.first_offset, entries);
+    return entries;
+  }
+
   #segmentOf(offset: number): SegmentRow | null {
     const [row] = this.#sql
       .exec<SegmentRow>(
@@ -187,6 +206,12 @@ export class SegmentLog {
       .toArray();
     return row ?? null;
   }
+}
+
+/** An entry with its bytes, as delivery takes it. */
+export function storedMessage(entry: LogEntry, body: Uint8Array): StoredMessage {
+  const { size: _size, matched: _matched, endpointIds: _endpointIds, expunged: _expunged, ...message } = entry;
+  return { ...message, body };
 }
 
 /** Cuts a commit into rows that each stay within the bounds. */
@@ -215,32 +240,19 @@ function loggedBytes({ message, endpointIds }: Append): number {
 }
 
 function toLogged({ message, endpointIds }: Append): LoggedMessage {
+  const { body, attributes, deduplicate: _deduplicate, ...rest } = message;
   return {
-    id: message.id,
-    contentType: message.contentType,
-    ...(Object.keys(message.attributes).length > 0 ? { attributes: message.attributes } : {}),
-    ...(message.event === undefined ? {} : { event: message.event }),
-    traceparent: message.traceparent,
-    size: message.body.length,
+    ...rest,
+    ...(Object.keys(attributes).length > 0 ? { attributes } : {}),
+    size: body.length,
     matched: endpointIds.length,
     ...(endpointIds.length > MAX_LOGGED_TARGETS ? {} : { endpointIds }),
   };
 }
 
 function toEntry(logged: LoggedMessage, offset: number, timeMs: number): LogEntry {
-  return {
-    id: logged.id,
-    offset,
-    timeMs,
-    contentType: logged.contentType,
-    attributes: logged.attributes ?? {},
-    ...(logged.event === undefined ? {} : { event: logged.event }),
-    traceparent: logged.traceparent,
-    size: logged.size,
-    matched: logged.matched,
-    endpointIds: logged.endpointIds ?? [],
-    expunged: logged.expunged ?? false,
-  };
+  const { attributes = {}, endpointIds = [], expunged = false, ...rest } = logged;
+  return { ...rest, offset, timeMs, attributes, endpointIds, expunged };
 }
 
 function entriesOf(row: SegmentRow): LogEntry[] {

@@ -9,7 +9,7 @@ import type { Append, Appended, AppendResult, Content, DeliveryJob, StreamApi, W
 import { FirstAttempts } from "./first-attempts.ts";
 import { HistoryFeed } from "./history-feed.ts";
 import { type Due, jobsFor, sendJobs } from "./jobs.ts";
-import { Outbox } from "./outbox.ts";
+import { Outbox, SWEEP_GRACE_MS } from "./outbox.ts";
 import { createTables } from "./schema.ts";
 import { type LogEntry, MAX_LOGGED_TARGETS, SegmentLog } from "./segment-log.ts";
 
@@ -132,6 +132,22 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     return this.#log.expunge(offset);
   }
 
+  async purge(stream: string): Promise<number> {
+    this.#remember(stream);
+    const nowMs = Date.now();
+    const cancelled = this.#outbox.cancelAll();
+    for (const delivery of cancelled) {
+      this.#history.settled(delivery, { status: "cancelled", reason: "The queue was purged." }, nowMs);
+    }
+    this.#saveCheckpoint();
+    this.#scheduleHistory();
+    return cancelled.length;
+  }
+
+  async backlog(_stream: string): Promise<{ open: number; oldestTimeMs: number | null }> {
+    return this.#outbox.backlog();
+  }
+
   async flushHistory(stream: string): Promise<void> {
     this.#remember(stream);
     await this.#writeHistory();
@@ -174,7 +190,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
       this.#startFirstAttempts(entries, bodies);
     } catch (error) {
       for (const { reject } of taken) reject(error);
-      log("error", "commit.failed", { stream: this.#name, ...describeError(error) });
+      log("error", "commit.failed", { stream: this.#name, error: describeError(error) });
       // What is in memory may be ahead of the disk now: start again from the disk.
       this.ctx.abort("commit failed");
     }
@@ -187,14 +203,15 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     const results = taken.map(({ appends }) =>
       appends.map((append): Appended => {
         const { message, endpointIds } = append;
-        const known = message.deduplicate ? this.#chosenIds.find(message.id, nowMs) : null;
+        const key = append.deduplicationKey ?? (message.deduplicate ? message.id : null);
+        const known = key === null ? null : this.#chosenIds.find(key, nowMs);
         if (known !== null) return { id: message.id, ...known, duplicate: true };
         const appended = {
           offset: this.#log.nextOffset + fresh.length,
           timeMs: nowMs,
           matched: endpointIds.length,
         };
-        if (message.deduplicate) this.#chosenIds.add(message.id, appended);
+        if (key !== null) this.#chosenIds.add(key, appended);
         fresh.push(append);
         return { id: message.id, ...appended, duplicate: false };
       }),
@@ -204,7 +221,8 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     fresh.forEach(({ endpointIds }, index) => {
       const entry = entries[index];
       if (entry === undefined) return;
-      if (endpointIds.length > MAX_LOGGED_TARGETS) this.#outbox.addRows(entry, endpointIds, nowMs);
+      // No job is sent for these: the alarm that follows finds them overdue.
+      if (endpointIds.length > MAX_LOGGED_TARGETS) this.#outbox.addRows(entry, endpointIds, nowMs - SWEEP_GRACE_MS);
       else this.#outbox.add(entry, nowMs);
     });
     return { results, entries, bodies: fresh.map(({ message }) => message.body) };
@@ -216,7 +234,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
       this.#history.message(entry);
       const { offset, id: messageId, timeMs: messageTimeMs } = entry;
       for (const endpointId of entry.endpointIds) {
-        this.#history.opened({ offset, endpointId, messageId, messageTimeMs }, nowMs, nowMs);
+        this.#history.opened({ offset, endpointId, messageId, messageTimeMs }, nowMs, messageTimeMs);
       }
       this.#fedBefore = offset + 1;
     }
@@ -237,7 +255,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
       const delivery = this.#outbox.settle(result, result.verdict, nowMs);
       if (delivery === null) continue;
       this.#history.settled(delivery, result.verdict, nowMs);
-      if (result.attempt !== undefined) this.#history.attempt(delivery, result.attempt);
+      if (result.attempt !== undefined) this.#history.attempt(delivery, result.attempt, result.by);
       if (result.verdict.status === "open") due.push({ ...delivery, atMs: result.verdict.nextAttemptAtMs });
       if (delivery.wasHeld && result.verdict.status !== "held") answering.add(delivery.endpointId);
     }
@@ -245,7 +263,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     this.#enqueue(due);
     if (due.length > 0) this.#watch(null);
     this.#scheduleHistory();
-    this.#checkpointTimer ??= setTimeout(() => this.#onCheckpointTimer(), CHECKPOINT_DELAY_MS);
+    this.#scheduleCheckpoint();
   }
 
   #release(endpointId: string): number {
@@ -264,7 +282,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     const queue: Queue<DeliveryJob> = this.env.DELIVERIES;
     this.ctx.waitUntil(
       sendJobs(queue, jobs).catch((error: unknown) => {
-        log("warn", "queue.send-failed", { stream: this.#name, jobs: jobs.length, ...describeError(error) });
+        log("warn", "queue.send-failed", { stream: this.#name, jobs: jobs.length, error: describeError(error) });
       }),
     );
   }
@@ -281,12 +299,15 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     this.#log.saveCheckpoint(now);
   }
 
-  #onCheckpointTimer(): void {
-    this.#checkpointTimer = null;
-    this.#outbox.spill(Date.now());
-    this.#saveCheckpoint();
-    this.#watch(null);
-    if (this.#outbox.hasInFlight()) this.#checkpointTimer = setTimeout(() => this.#onCheckpointTimer(), CHECKPOINT_DELAY_MS);
+  #scheduleCheckpoint(): void {
+    if (this.#checkpointTimer !== null) return;
+    this.#checkpointTimer = setTimeout(() => {
+      this.#checkpointTimer = null;
+      this.#outbox.spill(Date.now());
+      this.#saveCheckpoint();
+      this.#watch(null);
+      if (this.#outbox.hasInFlight()) this.#scheduleCheckpoint();
+    }, CHECKPOINT_DELAY_MS);
   }
 
   #scheduleHistory(): void {
@@ -312,11 +333,11 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
       await writeHistory(this.env.DB, batch);
       if (!this.#history.hasGaps) this.#historyBefore = before;
       this.#historyDelayMs = HISTORY_DELAY_MS;
-      this.#checkpointTimer ??= setTimeout(() => this.#onCheckpointTimer(), CHECKPOINT_DELAY_MS);
+      this.#scheduleCheckpoint();
     } catch (error) {
       this.#history.putBack(batch);
       this.#historyDelayMs = Math.min(this.#historyDelayMs * 2, MAX_HISTORY_DELAY_MS);
-      log("warn", "history.write-failed", { stream: this.#name, ...describeError(error) });
+      log("warn", "history.write-failed", { stream: this.#name, error: describeError(error) });
       this.#scheduleHistory();
     }
   }
@@ -325,14 +346,15 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
   #recover(): void {
     const { settledBefore, historyBefore } = this.#log.checkpoint;
     const nowMs = Date.now();
-    const dueAtMs = nowMs + RECOVERY_DELAY_MS;
+    // Nobody sends jobs for what a restart finds open: the alarm sweeps it.
+    const dueAtMs = nowMs + RECOVERY_DELAY_MS - SWEEP_GRACE_MS;
     this.#outbox.forgetAttempts(dueAtMs);
     const reported = Math.min(settledBefore, historyBefore);
     for (let offset = reported; offset < this.#log.nextOffset; ) {
       const entries = this.#log.entriesFrom(offset, 500);
       for (const entry of entries) {
         if (entry.offset >= settledBefore && !entry.expunged) this.#outbox.addRows(entry, entry.endpointIds, dueAtMs);
-        this.#retell(entry, nowMs);
+        this.#retell(entry);
       }
       offset = (entries.at(-1)?.offset ?? this.#log.nextOffset) + 1;
     }
@@ -340,17 +362,20 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
       if (dead) this.#history.settled(delivery, { status: "dead", reason: "All attempts failed." }, nowMs);
       else this.#history.opened(delivery, nextAtMs ?? nowMs, nowMs);
     }
-    if (reported < this.#log.nextOffset) this.#setAlarm(dueAtMs);
+    if (reported < this.#log.nextOffset) this.#setAlarm(nowMs + RECOVERY_DELAY_MS);
     this.#scheduleHistory();
     this.#watch(null);
   }
 
-  /** A delivery before the checkpoint without a row was delivered: rows say otherwise right after this. */
-  #retell(entry: LogEntry, nowMs: number): void {
+  /**
+   * A delivery before the checkpoint without a row was delivered, unless history knows better: rows say otherwise right
+   * after this, and what was written of it before is newer than the time given here.
+   */
+  #retell(entry: LogEntry): void {
     this.#history.message(entry);
     const { offset, id: messageId, timeMs: messageTimeMs } = entry;
     for (const endpointId of entry.endpointIds) {
-      this.#history.settled({ offset, endpointId, messageId, messageTimeMs }, { status: "delivered" }, nowMs);
+      this.#history.settled({ offset, endpointId, messageId, messageTimeMs }, { status: "delivered" }, messageTimeMs + 1);
     }
   }
 

@@ -13,6 +13,7 @@ type Environment = {
 };
 
 const MAX_BODY_BYTES = 1024 * 1024;
+const TOO_LARGE = "the body is larger than 1 MiB";
 
 const received = new Received();
 
@@ -21,9 +22,10 @@ const router = Router<IRequest, [Environment]>();
 router
   .post("/webhooks", async (request, environment) => {
     const declaredBytes = Number(request.headers.get("content-length") ?? "0");
-    if (declaredBytes > MAX_BODY_BYTES) return refusal(413, "the body is larger than 1 MiB");
-
+    if (declaredBytes > MAX_BODY_BYTES) return refusal(413, TOO_LARGE);
     const body = new Uint8Array(await request.arrayBuffer());
+    if (body.length > MAX_BODY_BYTES) return refusal(413, TOO_LARGE);
+
     const verified = verifyWebhook(environment.SUBSCRIBER_SECRET, request.headers, body);
     if (!verified.ok) return refusal(verified.status, verified.detail);
 

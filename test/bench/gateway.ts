@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Api, gatewayApi, textField } from "../../src/local/api.ts";
+import { signal } from "../../src/local/processes.ts";
 import { startGateway as startLocalGateway } from "../system/gateway.ts";
 import { ATTRIBUTE } from "./fixture.ts";
 import { atExit } from "./processes.ts";
@@ -20,7 +21,7 @@ export async function startGateway(directory: string, receiverPort: number, snsE
   });
   const pid = running.pids().node;
   // It leads a process group of its own, which workerd is in as well.
-  const forget = atExit(() => process.kill(-pid, "SIGKILL"));
+  const forget = atExit(() => signal(-pid, "SIGKILL"));
   const api = gatewayApi(running.url, running.token, new AbortController().signal);
   const token = textField(await api("POST", "/v1/tokens", { name: "bench", scopes: ["publish"] }), "token");
   return {

@@ -1,6 +1,6 @@
 import { cpus, release, totalmem, type } from "node:os";
 import workerd from "workerd";
-import { machineCpuMs, treeCpuMs } from "./process-cpu.ts";
+import { machineCpuMs, treeCpuMs } from "./process-tree.ts";
 
 /** Where the figures were measured: they mean little elsewhere, the ratios more. */
 export type Machine = {

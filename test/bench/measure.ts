@@ -3,7 +3,7 @@ import type { Bench } from "./fixture.ts";
 import { assertAsPublished } from "./delivered-request.ts";
 import type { Pacing, Requests, Sendings } from "./load/generator.ts";
 import type { Arrivals } from "./load/receiver.ts";
-import { treeCpuMs } from "./process-cpu.ts";
+import { treeCpuMs } from "./process-tree.ts";
 import type { Subscriber, System } from "./system.ts";
 
 export type Load = {

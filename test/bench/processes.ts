@@ -1,5 +1,7 @@
 import { type ChildProcess, type ForkOptions, fork, spawn, type SpawnOptions } from "node:child_process";
 import { once } from "node:events";
+import { signal } from "../../src/local/processes.ts";
+import { descendantsOf } from "./process-tree.ts";
 
 /** What is left to do when the bench ends, however that comes about: above all to end what it started. */
 const pending = new Map<object, () => void>();
@@ -39,6 +41,8 @@ function track(child: ChildProcess): ChildProcess {
 }
 
 process.once("exit", () => {
+  // Also what is only just being started, so that nobody here knows of it yet.
+  for (const pid of descendantsOf(process.pid)) signal(pid, "SIGKILL");
   for (const action of pending.values()) action();
 });
-for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
+for (const name of ["SIGINT", "SIGTERM"] as const) process.once(name, () => process.exit(1));

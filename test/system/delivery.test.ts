@@ -150,7 +150,7 @@ describe("retries", () => {
   it("waits as long as Retry-After of a 429 asks", async () => {
     let asked = false;
     receiver.answerWith((request, response) => {
-      status(asked ? 204 : 429, { "retry-after": "3" })(request, response);
+      void status(asked ? 204 : 429, { "retry-after": "3" })(request, response);
       asked = true;
     });
     await subscribe("retries.later", { retrySchedule: [1] });

@@ -100,7 +100,7 @@ it("I5: no request to an endpoint follows the acknowledgement of its deletion", 
 it("I6: one endpoint that hangs delays no other's deliveries", async () => {
   receiver.answerWith((request, response) => {
     if (request.path === "/i6-hangs") return;
-    status(204)(request, response);
+    void status(204)(request, response);
   });
   await createEndpoint(gateway, { url: `${receiver.url}/i6-hangs`, topics: ["i6"], timeoutSeconds: 5, retrySchedule: [1, 1, 1] });
   await createEndpoint(gateway, { url: `${receiver.url}/i6-answers`, topics: ["i6"] });

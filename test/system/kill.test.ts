@@ -36,7 +36,7 @@ it(
         let count = 0;
         receiver.answerWith((request, response) => {
           if (++count % 3 === 0) response.destroy();
-          else status(count % 3 === 1 ? 500 : 204)(request, response);
+          else void status(count % 3 === 1 ? 500 : 204)(request, response);
         });
         const publishers = Array.from({ length: PUBLISHERS }, (_, publisher) => publishUntilGone(gateway, round, publisher, promised));
         await delay(300 + Math.random() * 1_200);

@@ -1,5 +1,7 @@
-import { existsSync, readFileSync, readdirSync, statSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync } from "node:fs";
 import { createServer } from "node:net";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { jsonObject, textField } from "../../src/local/api.ts";
@@ -179,6 +181,25 @@ describe("npm start with a token and endpoints of its own", () => {
     } finally {
       await gateway.dispose();
       await aws.close();
+    }
+  });
+});
+
+describe("npm start when npm is killed", () => {
+  it("stops too, for nobody else would stop it", async () => {
+    const dataDir = mkdtempSync(join(tmpdir(), "postern-"));
+    const env = { ...process.env, PORT: "0", POSTERN_DEMO: "0", POSTERN_DATA_DIR: dataDir, npm_lifecycle_event: "start" };
+    // In npm's place: a parent that says nothing when it is killed.
+    const npm = spawn("sh", ["-c", "node src/local/start.ts & wait"], { env, stdio: ["ignore", "pipe", "inherit"] });
+    try {
+      for await (const text of npm.stdout) if (/^ready /m.test(String(text))) break;
+      const pids = ["gateway.pid", "workerd.pid"].map((name) => Number(readFileSync(join(dataDir, name), "utf8")));
+      npm.kill("SIGKILL");
+      for (const pid of pids) await untilGone(pid);
+      expect(pids.filter((pid) => isRunning(pid))).toEqual([]);
+    } finally {
+      npm.kill("SIGKILL");
+      rmSync(dataDir, { recursive: true, force: true });
     }
   });
 });

@@ -4,7 +4,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { z } from "zod";
 import { pruneHistory } from "../../src/storage/history-prune.ts";
 import { listAttempts, openStreamsOfEndpoint } from "../../src/storage/history-read.ts";
-import { addEndpoint, attempt, delivery, FAILURE, message, T0, TENANT, write } from "../unit/history/rows.ts";
+import { addEndpoint, attempt, delivery, FAILURE, message, ofQueue, T0, TENANT, write } from "../unit/history/rows.ts";
 
 /** What the tests' configuration binds beside what the Worker has. */
 const bindings = z
@@ -80,5 +80,28 @@ describe("history on D1", () => {
     expect(await pruneHistory(env.DB, T0 + 100_000, 10_000)).toBe(300);
     expect(await env.DB.prepare("SELECT count(*) AS n FROM deliveries").first("n")).toBe(201);
     expect(await pruneHistory(env.DB, T0 + 100_000, 10_000)).toBe(0);
+  });
+
+  it("shows an event with what its queue made of it, page by page, and the attempt also at the member", async () => {
+    const mine = { id: "both", timeMs: T0 + 400_000 };
+    const to = (target: string) => delivery(400, target, { messageId: "both", messageTimeMs: mine.timeMs });
+    await write(env.DB, { messages: [message(400, mine)], deliveries: [to("ep_1"), to("queue:jobs")] });
+    await write(env.DB, {
+      ...ofQueue("jobs"),
+      messages: [message(400, mine)],
+      deliveries: [to("member")],
+      attempts: [{ ...attempt(400, "member", {}, "ep_1"), messageId: "both" }],
+    });
+    type Listed = { data: { id: string; target: string; endpointId: string | null; attempts: unknown[] }[]; next: string | null };
+    const first = await (await get("/v1/messages/both/deliveries?limit=2")).json<Listed>();
+    const second = await (await get(`/v1/messages/both/deliveries?limit=2&cursor=${first.next}`)).json<Listed>();
+    const rows = [...first.data, ...second.data];
+    expect(rows.map((row) => [row.target, row.endpointId, row.attempts.length])).toEqual([
+      ["queue:jobs", null, 0], ["ep_1", "ep_1", 0], ["member", "ep_1", 1],
+    ]);
+    expect(second.next).toBeNull();
+    const { data } = await (await get("/v1/endpoints/ep_1/attempts?topic=jobs")).json<{ data: unknown[] }>();
+    expect(data).toMatchObject([{ endpointId: "ep_1", messageId: "both", deliveryId: rows[2]?.id }]);
+    expect(await (await get("/v1/messages/both")).json()).toMatchObject({ topic: "orders.completed" });
   });
 });

@@ -21,6 +21,7 @@ const URL_OF_HOOK = "https://hooks.example.com/in";
 const OTHER_TENANT = "ten_other";
 const RING_KEYS: readonly RingKey[] = [{ id: "test", key: new Uint8Array(32).fill(7) }];
 const NEW_KEY: RingKey = { id: "new", key: new Uint8Array(32).fill(9) };
+const NOTHING_MATCHES = { subscriptions: [], boundQueues: [] };
 const FAR_FUTURE_MS = Date.now() + 1e9;
 
 type Answer = { readonly status: number; readonly headers: Headers; readonly json: Record<string, unknown> };
@@ -249,7 +250,7 @@ describe("endpoints", () => {
     vi.restoreAllMocks();
 
     expect(await findDeliveryEndpoints(env.DB, [id])).toEqual([]);
-    expect(await matchSubscriptions(env.DB, "default", topicKeys("gone"))).toEqual([]);
+    expect(await matchSubscriptions(env.DB, "default", topicKeys("gone"))).toEqual(NOTHING_MATCHES);
     const secrets = await env.DB.prepare("SELECT id FROM endpoint_secrets WHERE endpoint_id = ?").bind(id).all();
     expect(secrets.results).toEqual([]);
     expect((await call("DELETE", `/v1/endpoints/${id}`)).status).toBe(404);
@@ -362,15 +363,15 @@ describe("subscriptions", () => {
     const path = `/v1/subscriptions/${String(created.json["id"])}`;
     expect(created.headers.get("location")).toBe(path);
     expect((await call("GET", path)).json).toEqual(created.json);
-    expect(await matchSubscriptions(env.DB, "default", topicKeys("sub.made"))).toMatchObject([
+    expect((await matchSubscriptions(env.DB, "default", topicKeys("sub.made"))).subscriptions).toMatchObject([
       { endpointId, topic: "sub.*", filter: '{"a":["b"]}', filterScope: "attributes", queue: "q", status: "active", kind: "push" },
     ]);
-    expect(await matchSubscriptions(env.DB, OTHER_TENANT, topicKeys("sub.made"))).toEqual([]);
+    expect(await matchSubscriptions(env.DB, OTHER_TENANT, topicKeys("sub.made"))).toEqual(NOTHING_MATCHES);
 
     const patched = await call("PATCH", path, { topic: "other.**", filter: null, queue: null });
     expect(patched.json).toEqual({ ...created.json, topic: "other.**", filter: null, queue: null });
-    expect(await matchSubscriptions(env.DB, "default", topicKeys("sub.made"))).toEqual([]);
-    expect(await matchSubscriptions(env.DB, "default", topicKeys("other.x.y"))).toHaveLength(1);
+    expect(await matchSubscriptions(env.DB, "default", topicKeys("sub.made"))).toEqual(NOTHING_MATCHES);
+    expect((await matchSubscriptions(env.DB, "default", topicKeys("other.x.y"))).subscriptions).toHaveLength(1);
 
     for (const method of ["GET", "PATCH", "DELETE"]) {
       expect((await call(method, path, method === "PATCH" ? {} : undefined, OTHER_TENANT)).status).toBe(404);

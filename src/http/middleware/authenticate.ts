@@ -4,7 +4,7 @@ import { sha256Hex } from "../../crypto/digest.ts";
 import { CACHE_MAX_AGE_MS } from "../../delivery/freshness.ts";
 import { DEFAULT_TENANT, tenantExists } from "../../storage/tenants.ts";
 import { findTokenByHash, SCOPES, type Token } from "../../storage/tokens.ts";
-import { RecentReads } from "../recent-reads.ts";
+import { RecentReads } from "../../recent-reads.ts";
 import { type AppEnv, fail, type Principal, type Scope } from "../router.ts";
 
 const MAX_CACHED = 1000;

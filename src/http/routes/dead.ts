@@ -2,7 +2,9 @@ import { createRoute, z } from "@hono/zod-openapi";
 import { reopenDeliveries, type StreamLookup } from "../../delivery/reopen.ts";
 import { type DeadFilter, endpointExists, listDead, listReplayable } from "../../storage/history-read.ts";
 import { streamStub } from "../../streams/stub.ts";
-import { Delivery, deliveryPage, EndpointIdInput, isOrdered, NOT_BEFORE_SINCE, Since, TopicFilter, Until } from "../history-json.ts";
+import {
+  Delivery, deliveryPage, DeliveryPosition, isEndpoint, isOrdered, NOT_BEFORE_SINCE, Since, TargetInput, TopicFilter, Until,
+} from "../history-json.ts";
 import { requireScope } from "../middleware/require-scope.ts";
 import { decodeCursor } from "../pagination.ts";
 import { createRouter, fail } from "../router.ts";
@@ -33,8 +35,6 @@ export async function replayDead(
   return { count, more: found.length > MAX_REPLAYED && count > 0 };
 }
 
-const DeadPosition = z.tuple([z.number(), z.string(), z.number(), z.string()]);
-
 const listRoute = createRoute({
   method: "get",
   path: "/v1/dead",
@@ -46,7 +46,7 @@ const listRoute = createRoute({
   middleware: [requireScope("read")] as const,
   request: {
     query: Page.extend({
-      endpointId: EndpointIdInput.optional(),
+      endpointId: TargetInput.optional(),
       topic: TopicFilter.optional(),
       since: Since.optional(),
       until: Until.optional(),
@@ -67,7 +67,7 @@ const replayRoute = createRoute({
   request: {
     body: jsonBody(
       z.strictObject({
-        endpointId: EndpointIdInput.optional(),
+        endpointId: TargetInput.optional(),
         topic: TopicFilter.optional(),
         since: Since.optional(),
         dryRun: z.boolean().default(false).openapi({ description: "Only count" }),
@@ -85,21 +85,15 @@ dead.openapi(listRoute, async (c) => {
   const scope = { config: c.get("config"), tenantId, list: "dead" };
   const position = await decodeCursor(scope, cursor);
   const filter = { endpointId, topic, sinceMs: since, untilMs: until };
-  const after = position === undefined ? undefined : DeadPosition.parse(position);
+  const after = position === undefined ? undefined : DeliveryPosition.parse(position);
   const rows = await listDead(c.env.DB, tenantId, filter, { after, limit: limit + 1 });
-  const page = await deliveryPage(c.env.DB, scope, rows, limit, (row) => [
-    row.messageTimeMs,
-    row.stream,
-    row.offset,
-    row.endpointId,
-  ]);
-  return c.json(page, 200);
+  return c.json(await deliveryPage(c.env.DB, scope, rows, limit), 200);
 });
 
 dead.openapi(replayRoute, async (c) => {
   const { endpointId, topic, since, dryRun } = c.req.valid("json");
   const { tenantId } = c.get("principal");
-  if (endpointId !== undefined && !(await endpointExists(c.env.DB, tenantId, endpointId))) {
+  if (endpointId !== undefined && isEndpoint(endpointId) && !(await endpointExists(c.env.DB, tenantId, endpointId))) {
     return fail({ code: "not-found", detail: "There is no endpoint with this `endpointId`." });
   }
   const streamOf = (stream: string) => streamStub(c.env.STREAMS, stream);

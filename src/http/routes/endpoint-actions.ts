@@ -10,6 +10,7 @@ import { testEndpoint } from "../../registry/test-endpoint.ts";
 import { Endpoint, RotateSecret, TestEndpoint } from "../endpoint-schemas.ts";
 import { requireScope } from "../middleware/require-scope.ts";
 import { registryWorld, valueOf } from "../registry-world.ts";
+import { addressesOf, releaseChanged } from "../release-changed.ts";
 import { type AppEnv, createRouter } from "../router.ts";
 import { IdParam, jsonBody, jsonResponse, problemResponses, Time, toTime } from "../schemas.ts";
 
@@ -110,7 +111,9 @@ endpointActions.openapi(test, async (c) => {
 
 async function transit(c: Context<AppEnv>, id: string, transition: Transition): Promise<EndpointView> {
   const world = registryWorld(c);
+  const before = await addressesOf(c, id);
   const { endpoint, changed } = valueOf(await changeEndpointStatus(world, id, transition));
+  if (changed) releaseChanged(c, id, before);
   if (changed && transition !== "pause") {
     c.executionCtx.waitUntil(releaseResumed(c.env, world.tenantId, id, Date.now()));
   }

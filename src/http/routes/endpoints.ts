@@ -1,5 +1,8 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import { releaseEndpoint } from "../../delivery/release.ts";
+import { boxOfEndpoint } from "../../mailbox/box-of.ts";
+import { discardBox } from "../../mailbox/discard-box.ts";
+import { openMailbox } from "../../mailbox/open-mailbox.ts";
 import { changeEndpoint } from "../../registry/change-endpoint.ts";
 import { createEndpoint } from "../../registry/create-endpoint.ts";
 import { removeEndpoint } from "../../registry/delete-endpoint.ts";
@@ -9,6 +12,7 @@ import { CreatedEndpoint, CreateEndpoint, Endpoint, EndpointStatusName, PatchEnd
 import { requireScope } from "../middleware/require-scope.ts";
 import { decodeIdCursor, toPage } from "../pagination.ts";
 import { registryWorld, valueOf } from "../registry-world.ts";
+import { addressesOf, releaseChanged } from "../release-changed.ts";
 import { createRouter, fail } from "../router.ts";
 import { IdParam, jsonBody, jsonResponse, Page, pageOf, problemResponses } from "../schemas.ts";
 
@@ -17,7 +21,9 @@ const create = createRoute({
   path: "/v1/endpoints",
   tags: ["Endpoints"],
   summary: "Create an endpoint",
-  description: "`secret` verifies what arrives; it is in this response and at `/secret` only.",
+  description:
+    "`secret` verifies what arrives; it is in this response and at `/secret` only. With `queue` and no `topics`, the " +
+    "endpoint is a member of the queue for its commands and queries.",
   middleware: [requireScope("manage")] as const,
   request: { body: jsonBody(CreateEndpoint) },
   responses: {
@@ -59,7 +65,7 @@ const patch = createRoute({
   summary: "Change an endpoint",
   description:
     "What is left out stays; null clears what may be empty. `topics` is the whole list; `filter` (with its scope) and " +
-    "`queue` are set on all of its subscriptions.",
+    "`queue` are set on all of its subscriptions, and `queue` alone makes it a member of the queue.",
   middleware: [requireScope("manage")] as const,
   request: { params: IdParam, body: jsonBody(PatchEndpoint) },
   responses: {
@@ -73,7 +79,9 @@ const remove = createRoute({
   path: "/v1/endpoints/{id}",
   tags: ["Endpoints"],
   summary: "Delete an endpoint",
-  description: "No request to it begins once this has answered; its open deliveries end as `cancelled`.",
+  description:
+    "No request to it begins once this has answered; its open deliveries end as `cancelled`, and what it has not pulled " +
+    "is gone.",
   middleware: [requireScope("manage")] as const,
   request: { params: IdParam },
   responses: { 204: { description: "Deleted" }, ...problemResponses("not-found") },
@@ -83,6 +91,7 @@ export const endpoints = createRouter();
 
 endpoints.openapi(create, async (c) => {
   const { endpoint, secret } = valueOf(await createEndpoint(registryWorld(c), c.req.valid("json")));
+  releaseChanged(c, endpoint.id, null);
   return c.json({ ...endpoint, secret }, 201, { location: `/v1/endpoints/${endpoint.id}`, "cache-control": "no-store" });
 });
 
@@ -104,14 +113,22 @@ endpoints.openapi(get, async (c) => {
 });
 
 endpoints.openapi(patch, async (c) => {
-  const outcome = await changeEndpoint(registryWorld(c), c.req.valid("param").id, c.req.valid("json"));
-  return c.json(valueOf(outcome), 200);
+  const { id } = c.req.valid("param");
+  const before = await addressesOf(c, id);
+  const endpoint = valueOf(await changeEndpoint(registryWorld(c), id, c.req.valid("json")));
+  releaseChanged(c, id, before);
+  return c.json(endpoint, 200);
 });
 
 endpoints.openapi(remove, async (c) => {
   const { id } = c.req.valid("param");
   const world = registryWorld(c);
-  valueOf(await removeEndpoint(world, id));
+  const before = await addressesOf(c, id);
+  const { ordered } = valueOf(await removeEndpoint(world, id));
+  releaseChanged(c, id, before);
   c.executionCtx.waitUntil(releaseEndpoint(c.env, world.tenantId, id));
+  // whatever it is now, it may have had a mailbox once
+  const box = boxOfEndpoint({ id, tenantId: world.tenantId, ordered });
+  c.executionCtx.waitUntil(discardBox(() => openMailbox(c.env, c.get("config")), box));
   return c.body(null, 204);
 });

@@ -11,9 +11,9 @@ import { type Confirmation, MAX_SNS_BODY_BYTES, type Notification } from "../../
 import { toMessage } from "../../sns/to-message.ts";
 import { type Verification, verify } from "../../sns/verify.ts";
 import { getSource, recordSubscriptionState, type Source } from "../../storage/sources.ts";
-import { streamStub } from "../../streams/stub.ts";
+import { publishWorld } from "../published.ts";
 import { readBody } from "../read-body.ts";
-import { RecentReads } from "../recent-reads.ts";
+import { RecentReads } from "../../recent-reads.ts";
 import { type AppEnv, createRouter, fail } from "../router.ts";
 import { jsonResponse, problemResponses, Time, toTime } from "../schemas.ts";
 
@@ -108,11 +108,10 @@ function reject(c: InboundContext, source: Source, verification: Exclude<Verific
 
 /** Answers once the event is committed; a repeat of it finds itself there and delivers nothing. */
 async function accept(c: InboundContext, source: Source, notification: Notification): Promise<Acceptance> {
-  const { routes, world } = isolateOf(c.env);
+  const { world } = isolateOf(c.env);
   const topic = source.topic ?? notification.topic.name;
   const message = toMessage(notification, newTraceparent(world.fillRandom));
-  const stream = (name: string) => streamStub(c.env.STREAMS, name);
-  const result = await publish({ db: c.env.DB, routes, stream, now: world.now }, source.tenantId, topic, [message]);
+  const result = await publish(publishWorld(c), source.tenantId, topic, [message]);
   if (!result.ok) {
     const headers = { "retry-after": String(result.retryAfterSeconds) };
     return fail({ code: "overloaded", detail: "Send the message again later.", headers });

@@ -3,36 +3,36 @@ import type { Context } from "hono";
 import { reopenDeliveries } from "../../delivery/reopen.ts";
 import { auditStatement } from "../../storage/audit.ts";
 import {
-  endpointExists,
-  findMessage,
+  canSendTo,
   listDeliveries,
-  listLivingRecipients,
+  listLivingTargets,
   listMessages,
   markExpunged,
-  type MessageEntry,
 } from "../../storage/history-read.ts";
+import type { MessageEntry } from "../../storage/history-row.ts";
 import type { Content } from "../../streams/contract.ts";
 import { streamStub } from "../../streams/stub.ts";
 import { auditEntry } from "../audit-trail.ts";
+import { awaitMessage } from "../await-message.ts";
 import {
-  Delivery, deliveryPage, EndpointIdInput, isOrdered, Message, NOT_BEFORE_SINCE, presentMessage, Since, TopicFilter, Until,
+  Delivery, deliveryPage, DeliveryPosition, isOrdered, Message, NOT_BEFORE_SINCE, presentMessage, Since, TargetInput,
+  TopicFilter, Until,
 } from "../history-json.ts";
 import { requireScope } from "../middleware/require-scope.ts";
 import { decodeCursor, toPage } from "../pagination.ts";
 import { type AppEnv, createRouter, fail } from "../router.ts";
 import { IdParam, jsonBody, jsonResponse, Page, pageOf, problemResponses } from "../schemas.ts";
 
-/** History is about a second behind: a message that is not there yet is looked for again after these waits. */
-const HISTORY_WAITS_MS = [100, 200, 300, 400, 500];
-const RECIPIENTS_PER_QUERY = 1_000;
+const TARGETS_PER_QUERY = 1_000;
 const SANDBOX = "default-src 'none'; sandbox";
 
 const MessagePosition = z.tuple([z.number(), z.string(), z.number()]);
-const EndpointPosition = z.tuple([z.string()]);
 
 const WhichTopic = z.object({
   topic: TopicFilter.optional().openapi({
-    description: "Several topics may have a message with an id that a publisher chose: the newest one counts, or that of this topic",
+    description:
+      "Several topics may have a message with an id that a publisher chose, and an event keeps its id in the queues it " +
+      "goes to: the newest of a topic counts, or that of this topic or queue",
   }),
 });
 const BEHIND =
@@ -96,7 +96,9 @@ const deliveriesRoute = createRoute({
   path: "/v1/messages/{id}/deliveries",
   tags: ["Messages"],
   summary: "List the deliveries of a message with their attempts",
-  description: `A page may hold fewer than \`limit\`; go on while \`next\` is not null. ${BEHIND}`,
+  description:
+    "Of all messages of the tenant with this id, the newest first: with those of an event also those of the queues it " +
+    `went to. A page may hold fewer than \`limit\`; go on while \`next\` is not null. ${BEHIND}`,
   middleware: [requireScope("read")] as const,
   request: { params: IdParam, query: Page.extend(WhichTopic.shape) },
   responses: { 200: jsonResponse(pageOf(Delivery), "Deliveries"), ...problemResponses("invalid-cursor", "not-found") },
@@ -108,13 +110,13 @@ const resendRoute = createRoute({
   tags: ["Messages"],
   summary: "Deliver a message again",
   description:
-    "To one endpoint of the tenant, also one that it was not for at the time; or to all that it was for and that " +
-    "still exist. The subscriber sees the same `webhook-id`.",
+    "To one endpoint of the tenant, also one that it was not for at the time, or to one other target that it has; or " +
+    "to all that it was for and that still exist. The subscriber sees the same `webhook-id`.",
   middleware: [requireScope("manage")] as const,
   request: {
     params: IdParam,
     query: WhichTopic,
-    body: jsonBody(z.strictObject({ endpointId: EndpointIdInput.optional() })),
+    body: jsonBody(z.strictObject({ endpointId: TargetInput.optional() })),
   },
   responses: {
     202: jsonResponse(z.object({ count: z.number().int() }), "How many deliveries were opened"),
@@ -170,12 +172,12 @@ messages.openapi(expungeRoute, async (c) => {
 messages.openapi(deliveriesRoute, async (c) => {
   const { limit, cursor, topic } = c.req.valid("query");
   const { tenantId } = c.get("principal");
-  const message = await requireMessage(c, c.req.valid("param").id, topic);
-  const scope = { config: c.get("config"), tenantId, list: `deliveries:${message.stream}:${message.offset}` };
+  const { id: messageId } = await requireMessage(c, c.req.valid("param").id, topic);
+  const scope = { config: c.get("config"), tenantId, list: `deliveries:${messageId}:${topic ?? ""}` };
   const position = await decodeCursor(scope, cursor);
-  const afterEndpointId = position === undefined ? undefined : EndpointPosition.parse(position)[0];
-  const rows = await listDeliveries(c.env.DB, tenantId, message, { afterEndpointId, limit: limit + 1 });
-  return c.json(await deliveryPage(c.env.DB, scope, rows, limit, (row) => [row.endpointId]), 200);
+  const after = position === undefined ? undefined : DeliveryPosition.parse(position);
+  const rows = await listDeliveries(c.env.DB, tenantId, { messageId, topic }, { after, limit: limit + 1 });
+  return c.json(await deliveryPage(c.env.DB, scope, rows, limit), 200);
 });
 
 messages.openapi(resendRoute, async (c) => {
@@ -183,8 +185,9 @@ messages.openapi(resendRoute, async (c) => {
   const { tenantId } = c.get("principal");
   const message = await requireMessage(c, c.req.valid("param").id, c.req.valid("query").topic);
   if (message.expungedAtMs !== null) return gone("expunged");
-  if (endpointId !== undefined && !(await endpointExists(c.env.DB, tenantId, endpointId))) {
-    return fail({ code: "not-found", detail: "There is no endpoint with this `endpointId`." });
+  if (endpointId !== undefined && !(await canSendTo(c.env.DB, tenantId, message, endpointId))) {
+    const detail = "There is no endpoint with this `endpointId`, and the message has no such target.";
+    return fail({ code: "not-found", detail });
   }
   const count = await resend(c, message, endpointId);
   if (count > 0) return c.json({ count }, 202);
@@ -193,35 +196,28 @@ messages.openapi(resendRoute, async (c) => {
   return content.ok ? c.json({ count }, 202) : gone(content.code);
 });
 
-async function resend(c: Context<AppEnv>, message: MessageEntry, endpointId: string | undefined): Promise<number> {
-  const open = (endpointIds: readonly string[]) =>
+async function resend(c: Context<AppEnv>, message: MessageEntry, target: string | undefined): Promise<number> {
+  const open = (targets: readonly string[]) =>
     reopenDeliveries(
       (stream) => streamStub(c.env.STREAMS, stream),
-      endpointIds.map((id) => ({ stream: message.stream, offset: message.offset, endpointId: id })),
+      targets.map((endpointId) => ({ stream: message.stream, offset: message.offset, endpointId })),
     );
-  if (endpointId !== undefined) return open([endpointId]);
+  if (target !== undefined) return open([target]);
   let count = 0;
-  for (let afterId = ""; ; ) {
-    const page = { afterId, limit: RECIPIENTS_PER_QUERY };
-    const endpointIds = await listLivingRecipients(c.env.DB, c.get("principal").tenantId, message, page);
-    count += await open(endpointIds);
-    const last = endpointIds.at(-1);
-    if (last === undefined || endpointIds.length < RECIPIENTS_PER_QUERY) return count;
-    afterId = last;
+  for (let after = ""; ; ) {
+    const page = { after, limit: TARGETS_PER_QUERY };
+    const targets = await listLivingTargets(c.env.DB, c.get("principal").tenantId, message, page);
+    count += await open(targets);
+    const last = targets.at(-1);
+    if (last === undefined || targets.length < TARGETS_PER_QUERY) return count;
+    after = last;
   }
 }
 
-/** The tenant's newest message of that id; looks again while history may be behind, then ends with 404. */
+/** The message, or the end of the request with 404. */
 async function requireMessage(c: Context<AppEnv>, id: string, topic: string | undefined): Promise<MessageEntry> {
-  const { tenantId } = c.get("principal");
-  const find = () => findMessage(c.env.DB, tenantId, id, topic);
-  const first = await find();
-  if (first !== null) return first;
-  for (const waitMs of HISTORY_WAITS_MS) {
-    await new Promise((resolve) => setTimeout(resolve, waitMs));
-    const message = await find();
-    if (message !== null) return message;
-  }
+  const message = await awaitMessage(c.env.DB, c.get("principal").tenantId, id, topic);
+  if (message !== null) return message;
   return fail({ code: "not-found", detail: "There is no message with this id: it may be older than what history keeps." });
 }
 

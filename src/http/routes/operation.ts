@@ -4,7 +4,7 @@ import { type Gauges, readGauges } from "../../storage/gauges.ts";
 import { requireScope } from "../middleware/require-scope.ts";
 import { exposition, type Metric, PROMETHEUS_TYPE } from "../prometheus.ts";
 import { type Check, checkReadiness } from "../readiness.ts";
-import { RecentReads } from "../recent-reads.ts";
+import { RecentReads } from "../../recent-reads.ts";
 import { requestCounts } from "../request-counts.ts";
 import { createRouter } from "../router.ts";
 import { jsonResponse } from "../schemas.ts";
@@ -23,6 +23,10 @@ const Readiness = z
         name: z.enum(["configuration", "d1", "durable-objects", "queue", "aws"]),
         status: z.enum(["ok", "failed", "not-configured"]),
         durationMs: z.number().int(),
+        mailbox: z
+          .enum(["sqs", "durable-object"])
+          .optional()
+          .openapi({ description: "Of `aws`: where messages wait to be pulled" }),
       }),
     ),
   })

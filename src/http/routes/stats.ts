@@ -1,7 +1,7 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import { MAX_COUNTED, readTenantStats } from "../../storage/stats.ts";
 import { requireScope } from "../middleware/require-scope.ts";
-import { RecentReads } from "../recent-reads.ts";
+import { RecentReads } from "../../recent-reads.ts";
 import { createRouter } from "../router.ts";
 import { jsonResponse, Time, toTime } from "../schemas.ts";
 

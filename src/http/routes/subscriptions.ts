@@ -1,17 +1,29 @@
 import { createRoute, z } from "@hono/zod-openapi";
-import { changeSubscription, createSubscription, removeSubscription, viewSubscription } from "../../registry/subscriptions.ts";
+import type { Context } from "hono";
+import {
+  changeSubscription,
+  createSubscription,
+  removeSubscription,
+  type SubscriptionView,
+  viewSubscription,
+} from "../../registry/subscriptions.ts";
 import { findSubscription, listSubscriptions } from "../../storage/subscriptions.ts";
 import { EndpointId, FilterPolicy, FilterScopeName, QueueName, TopicPatternText } from "../endpoint-schemas.ts";
 import { requireScope } from "../middleware/require-scope.ts";
 import { decodeIdCursor, toPage } from "../pagination.ts";
 import { registryWorld, valueOf } from "../registry-world.ts";
-import { createRouter, fail } from "../router.ts";
+import { addressesOf, releaseChanged } from "../release-changed.ts";
+import { type AppEnv, createRouter, fail } from "../router.ts";
 import { IdParam, jsonBody, jsonResponse, Page, pageOf, problemResponses, Time } from "../schemas.ts";
+
+const Topic = TopicPatternText.nullable().openapi({
+  description: "A pattern; null, with a `queue`: a member for its commands and queries alone",
+});
 
 const CreateSubscription = z
   .strictObject({
     endpointId: EndpointId,
-    topic: TopicPatternText,
+    topic: Topic.default(null),
     filter: FilterPolicy.default(null),
     filterScope: FilterScopeName.default("attributes"),
     queue: QueueName.default(null),
@@ -19,7 +31,7 @@ const CreateSubscription = z
   .openapi("CreateSubscription");
 
 const PatchSubscription = z
-  .strictObject({ topic: TopicPatternText, filter: FilterPolicy, filterScope: FilterScopeName, queue: QueueName })
+  .strictObject({ topic: Topic, filter: FilterPolicy, filterScope: FilterScopeName, queue: QueueName })
   .partial()
   .openapi("PatchSubscription");
 
@@ -27,7 +39,7 @@ const Subscription = z
   .object({
     id: z.string(),
     endpointId: EndpointId,
-    topic: z.string().openapi({ description: "The pattern" }),
+    topic: z.string().nullable().openapi({ description: "The pattern; null for a member that binds no topic to its queue" }),
     filter: z.record(z.string(), z.unknown()).nullable(),
     filterScope: FilterScopeName,
     queue: z.string().nullable(),
@@ -40,6 +52,9 @@ const create = createRoute({
   path: "/v1/subscriptions",
   tags: ["Subscriptions"],
   summary: "Subscribe an endpoint",
+  description:
+    "With `queue`, the endpoint is a member of that queue, which is created where it does not exist, and the messages " +
+    "that match go to one of its members.",
   middleware: [requireScope("manage")] as const,
   request: { body: jsonBody(CreateSubscription) },
   responses: { 201: jsonResponse(Subscription, "Created"), ...problemResponses("malformed-target", "invalid-request") },
@@ -76,7 +91,7 @@ const patch = createRoute({
   path: "/v1/subscriptions/{id}",
   tags: ["Subscriptions"],
   summary: "Change a subscription",
-  description: "What is left out stays; null clears `filter` and `queue`.",
+  description: "What is left out stays; null clears `filter`, `queue` and, with a queue, `topic`.",
   middleware: [requireScope("manage")] as const,
   request: { params: IdParam, body: jsonBody(PatchSubscription) },
   responses: {
@@ -99,7 +114,10 @@ const remove = createRoute({
 export const subscriptions = createRouter();
 
 subscriptions.openapi(create, async (c) => {
-  const subscription = valueOf(await createSubscription(registryWorld(c), c.req.valid("json")));
+  const input = c.req.valid("json");
+  const before = await addressesOf(c, input.endpointId);
+  const subscription = valueOf(await createSubscription(registryWorld(c), input));
+  releaseChanged(c, input.endpointId, before);
   return c.json(subscription, 201, { location: `/v1/subscriptions/${subscription.id}` });
 });
 
@@ -113,17 +131,28 @@ subscriptions.openapi(list, async (c) => {
 });
 
 subscriptions.openapi(get, async (c) => {
-  const row = await findSubscription(c.env.DB, c.get("principal").tenantId, c.req.valid("param").id);
-  if (row === null) return fail({ code: "not-found", detail: "There is no subscription with this id." });
-  return c.json(viewSubscription(row), 200);
+  return c.json(await requireSubscription(c, c.req.valid("param").id), 200);
 });
 
 subscriptions.openapi(patch, async (c) => {
-  const outcome = await changeSubscription(registryWorld(c), c.req.valid("param").id, c.req.valid("json"));
-  return c.json(valueOf(outcome), 200);
+  const { id } = c.req.valid("param");
+  const { endpointId } = await requireSubscription(c, id);
+  const before = await addressesOf(c, endpointId);
+  const subscription = valueOf(await changeSubscription(registryWorld(c), id, c.req.valid("json")));
+  releaseChanged(c, endpointId, before);
+  return c.json(subscription, 200);
 });
 
 subscriptions.openapi(remove, async (c) => {
-  valueOf(await removeSubscription(registryWorld(c), c.req.valid("param").id));
+  const { id } = c.req.valid("param");
+  const { endpointId } = await requireSubscription(c, id);
+  const before = await addressesOf(c, endpointId);
+  valueOf(await removeSubscription(registryWorld(c), id));
+  releaseChanged(c, endpointId, before);
   return c.body(null, 204);
 });
+
+async function requireSubscription(c: Context<AppEnv>, id: string): Promise<SubscriptionView> {
+  const row = await findSubscription(c.env.DB, c.get("principal").tenantId, id);
+  return row === null ? fail({ code: "not-found", detail: "There is no subscription with this id." }) : viewSubscription(row);
+}

@@ -24,8 +24,8 @@ describe("the bound on attempts in flight", () => {
 
   it("does not let endpoints that hang use up the room of the others", () => {
     const slots = new AttemptSlots();
-    for (let endpoint = 0; endpoint < 4; endpoint++) {
-      for (let count = 0; count < 16; count++) slots.tryAcquire(`ep_hangs${endpoint}`, 0);
+    for (let endpoint = 0; endpoint < 2; endpoint++) {
+      for (let count = 0; count < 32; count++) slots.tryAcquire(`ep_hangs${endpoint}`, 0);
     }
     expect(slots.tryAcquire("ep_answers", 0)).toBe("no-room");
     expect(typeof slots.tryAcquire("ep_answers", 300)).toBe("object");
@@ -34,7 +34,7 @@ describe("the bound on attempts in flight", () => {
 
   it("counts a slow attempt out when it ends, once", () => {
     const slots = new AttemptSlots();
-    const held = Array.from({ length: 16 }, () => slots.tryAcquire("ep_a", 0));
+    const held = Array.from({ length: 32 }, () => slots.tryAcquire("ep_a", 0));
     expect(slots.tryAcquire("ep_a", 400)).toBe("endpoint-busy");
     const [first] = held;
     if (typeof first === "object") {
@@ -46,7 +46,7 @@ describe("the bound on attempts in flight", () => {
 
   it("forgets attempts whose request was killed", () => {
     const slots = new AttemptSlots();
-    for (let count = 0; count < 16; count++) slots.tryAcquire("ep_a", 0);
+    for (let count = 0; count < 32; count++) slots.tryAcquire("ep_a", 0);
     expect(slots.tryAcquire("ep_a", 59_000)).toBe("endpoint-busy");
     expect(typeof slots.tryAcquire("ep_a", 60_001)).toBe("object");
   });

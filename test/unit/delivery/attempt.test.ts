@@ -10,7 +10,7 @@ async function endpoint(change: Partial<DeliveryEndpoint> = {}): Promise<Deliver
   const key = await crypto.subtle.importKey("raw", new Uint8Array(32), { name: "HMAC", hash: "SHA-256" }, false, ["sign"]);
   return {
     id: "ep_1", tenantId: "default", kind: "push", url: "https://example.com/hook", status: "active", format: "raw",
-    headers: {}, signingKeys: [key], timeoutSeconds: 1, retryScheduleSeconds: [5, 30], failingSinceMs: null, ...change,
+    headers: {}, signingKeys: [key], timeoutSeconds: 1, retryScheduleSeconds: [5, 30], ordered: false, fallback: null, failingSinceMs: null, ...change,
   };
 }
 
@@ -105,7 +105,7 @@ describe("the verdict on an attempt", () => {
   const verdictFor = async (status: number, attemptNumber: number, headers: Record<string, string> = {}) => {
     const to = await endpoint();
     const report = await attemptDelivery(to, message, "t", attemptNumber, world(async () => new Response(null, { status, headers })));
-    return { verdict: verdictOf(to, report, attemptNumber, NOW, 0.5), health: healthChange(to, report) };
+    return { verdict: verdictOf({ endpoint: to, claim: { attemptNumber }, others: 0 }, report, NOW, 0.5), health: healthChange(to, report) };
   };
 
   it.each([200, 201, 204, 299])("is delivered after %i", async (status) => {

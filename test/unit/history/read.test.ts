@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
 import {
-  endpointExists, findMessage, listAttempts, listAttemptsOf, listDead, listDeliveries, listLivingRecipients, listMessages,
-  listReplayable, markExpunged, openStreamsOfEndpoint,
+  canSendTo, endpointExists, findMessage, listAttempts, listAttemptsOf, listDead, listDeliveries, listLivingTargets,
+  listMessages, listReplayable, markExpunged, openStreamsOfEndpoint,
 } from "../../../src/storage/history-read.ts";
-import { addEndpoint, attempt, delivery, FAILURE, message, T0, TENANT, write } from "./rows.ts";
+import { addEndpoint, attempt, delivery, FAILURE, message, ofQueue, T0, TENANT, write } from "./rows.ts";
 import { openDatabase, planOf } from "./sqlite-d1.ts";
 
 const STREAM = `${TENANT}/topics/orders.completed`;
@@ -43,6 +43,16 @@ describe("messages", () => {
     expect(await findMessage(db, TENANT, "o-1", "none")).toBeNull();
   });
 
+  it("of one id in a topic and, newer, in a queue: the topic's is found, or that of the queue asked for", async () => {
+    const { db } = openDatabase();
+    await write(db, { topic: "zoo", messages: [message(1, { id: "o-1" })] });
+    await write(db, { ...ofQueue("jobs"), messages: [message(7, { id: "o-1" }), message(2, { id: "only" }), message(3, { id: "only" })] });
+    await write(db, { stream: `${TENANT}/nodes/topics`, topic: "topics", messages: [message(9, { id: "o-1" })] });
+    expect((await findMessage(db, TENANT, "o-1", undefined))?.topic).toBe("zoo");
+    expect((await findMessage(db, TENANT, "o-1", "jobs"))?.offset).toBe(7);
+    expect((await findMessage(db, TENANT, "only", undefined))?.offset).toBe(3);
+  });
+
   it("stay marked as expunged when their batch is written again", async () => {
     const { db } = openDatabase();
     await write(db, { messages: [message(0)] });
@@ -58,26 +68,60 @@ describe("messages", () => {
     expect(await listMessages(db, TENANT, {}, all())).toEqual([]);
     expect(await findMessage(db, TENANT, "msg_0", undefined)).toBeNull();
     expect(await listAttempts(db, TENANT, "ep_1", {}, all())).toEqual([]);
+    expect(await listDeliveries(db, TENANT, { messageId: "msg_0", topic: undefined }, all())).toEqual([]);
     const theirs = { timeMs: T0, stream: "ten_b/topics/orders.completed", offset: 0 };
-    expect(await listDeliveries(db, TENANT, theirs, { afterEndpointId: undefined, limit: 9 })).toEqual([]);
+    expect(await listLivingTargets(db, TENANT, theirs, { after: "", limit: 9 })).toEqual([]);
+    expect(await canSendTo(db, TENANT, theirs, "ep_1")).toBe(false);
   });
 });
 
 describe("deliveries", () => {
-  it("of a message are paged by endpoint and find their own attempts only", async () => {
+  it("of a message find their own attempts only", async () => {
     const { db } = openDatabase();
     await write(db, {
-      deliveries: [delivery(0, "ep_1"), delivery(0, "ep_2"), delivery(1, "ep_1")],
-      attempts: [attempt(0, "ep_1"), attempt(0, "ep_2", FAILURE), attempt(1, "ep_1", { id: "att_x", startedAtMs: T0 + 10 })],
+      messages: [message(0), message(1)],
+      deliveries: [delivery(0, "ep_1"), delivery(0, "ep_2"), delivery(0, "node"), delivery(1, "ep_1")],
+      attempts: [
+        attempt(0, "ep_1"), attempt(0, "ep_2", FAILURE), attempt(0, "node", { id: "att_y" }, "ep_1"),
+        attempt(1, "ep_1", { id: "att_x", startedAtMs: T0 + 10 }),
+      ],
     });
-    const of = { timeMs: T0, stream: STREAM, offset: 0 };
-    const rows = await listDeliveries(db, TENANT, of, { afterEndpointId: undefined, limit: 9 });
-    expect(rows.map((row) => row.endpointId)).toEqual(["ep_2", "ep_1"]);
-    expect(await listDeliveries(db, TENANT, of, { afterEndpointId: "ep_2", limit: 9 })).toEqual(rows.slice(1));
-    // the attempt at message 1 began in the same millisecond at the same endpoint
-    const attempts = await listAttemptsOf(db, TENANT, rows);
-    expect(attempts.map((made) => [made.offset, made.endpointId])).toEqual([[0, "ep_1"], [0, "ep_2"]]);
+    const rows = await listDeliveries(db, TENANT, { messageId: "msg_0", topic: undefined }, all());
+    expect(rows.map((row) => row.target)).toEqual(["node", "ep_2", "ep_1"]);
+    // four attempts began in one millisecond, three of them at one endpoint
+    const of = async (from: number) => (await listAttemptsOf(db, TENANT, rows.slice(from))).map((made) => [made.offset, made.endpointId, made.target]);
+    expect(await of(0)).toEqual([[0, "ep_1", "ep_1"], [0, "ep_2", "ep_2"], [0, "ep_1", "node"]]);
+    expect(await of(1)).toEqual([[0, "ep_1", "ep_1"], [0, "ep_2", "ep_2"]]);
     expect(await listAttemptsOf(db, TENANT, [])).toEqual([]);
+  });
+
+  it("of all messages of one id are paged, those of the newest first, each once", async () => {
+    const { db } = openDatabase();
+    const mine = { id: "o-1", timeMs: T0 } as const;
+    const to = (offset: number, target: string, messageTimeMs = T0) => delivery(offset, target, { messageId: "o-1", messageTimeMs });
+    await write(db, { messages: [message(0, mine)], deliveries: ["ep_1", "ep_2", "queue:jobs"].map((target) => to(0, target)) });
+    await write(db, { topic: "none", messages: [message(4, mine)] });
+    await write(db, { ...ofQueue("jobs"), messages: [message(5, { id: "o-1", timeMs: T0 + 1 })], deliveries: [to(5, "member", T0 + 1)] });
+    await write(db, { topic: "other", messages: [message(0, mine)], deliveries: ["ep_1", "ep_3"].map((target) => to(0, target)) });
+    await write(db, { tenantId: "ten_b", messages: [message(0, mine)], deliveries: [to(0, "ep_1")] });
+    const whole = [
+      "queues/jobs member", "topics/other ep_3", "topics/other ep_1",
+      "topics/orders.completed queue:jobs", "topics/orders.completed ep_2", "topics/orders.completed ep_1",
+    ].map((line) => `${TENANT}/${line}`);
+    for (const limit of [1, 2, 4, 9]) {
+      const seen: string[] = [];
+      for (let after; ; ) {
+        const rows = await listDeliveries(db, TENANT, { messageId: "o-1", topic: undefined }, { after, limit });
+        expect(rows.length).toBeLessThanOrEqual(limit);
+        seen.push(...rows.map((row) => `${row.stream} ${row.target}`));
+        const last = rows.at(-1);
+        if (last === undefined) break;
+        after = [last.messageTimeMs, last.stream, last.offset, last.target] as const;
+      }
+      expect(seen).toEqual(whole);
+    }
+    const ofTopic = await listDeliveries(db, TENANT, { messageId: "o-1", topic: "other" }, all());
+    expect(ofTopic.map((row) => row.target)).toEqual(["ep_3", "ep_1"]);
   });
 
   it("that are dead are listed by endpoint, topic and time of the message, and no others", async () => {
@@ -112,13 +156,33 @@ describe("deliveries", () => {
     expect(await listReplayable(db, TENANT, { endpointId: "ep_1" }, 1)).toHaveLength(1);
   });
 
-  it("of a message go again to the endpoints that still exist", async () => {
+  it("to what is not an endpoint can always be replayed", async () => {
+    const { db } = openDatabase();
+    const dead = { status: "dead" } as const;
+    await write(db, { deliveries: [delivery(0, "queue:jobs", dead), delivery(1, "ep_gone", dead)] });
+    await write(db, { ...ofQueue("jobs"), deliveries: [delivery(2, "member", dead)] });
+    await write(db, { stream: `${TENANT}/nodes/till`, topic: "till", deliveries: [delivery(3, "node", dead)] });
+    const targets = async (filter: Parameters<typeof listReplayable>[2]) => (await listReplayable(db, TENANT, filter, 9)).map((found) => found.endpointId);
+    expect(await targets({})).toEqual(["queue:jobs", "member", "node"]);
+    expect(await targets({ endpointId: "member", topic: "jobs" })).toEqual(["member"]);
+  });
+
+  it("of a message go again to the endpoints that still exist, and to what is none", async () => {
     const { db } = openDatabase();
     for (const id of ["ep_1", "ep_2"]) await addEndpoint(db, id);
-    await write(db, { deliveries: ["ep_1", "ep_2", "ep_gone"].map((id) => delivery(0, id)) });
+    await write(db, { deliveries: ["ep_1", "ep_2", "ep_gone", "queue:jobs"].map((id) => delivery(0, id)) });
     const of = { timeMs: T0, stream: STREAM, offset: 0 };
-    expect(await listLivingRecipients(db, TENANT, of, { afterId: "", limit: 9 })).toEqual(["ep_1", "ep_2"]);
-    expect(await listLivingRecipients(db, TENANT, of, { afterId: "ep_1", limit: 9 })).toEqual(["ep_2"]);
+    expect(await listLivingTargets(db, TENANT, of, { after: "", limit: 9 })).toEqual(["ep_1", "ep_2", "queue:jobs"]);
+    expect(await listLivingTargets(db, TENANT, of, { after: "ep_1", limit: 1 })).toEqual(["ep_2"]);
+  });
+
+  it("of a message can go to any endpoint of the tenant, and to no other target but its own", async () => {
+    const { db } = openDatabase();
+    await addEndpoint(db, "ep_new");
+    await write(db, { deliveries: [delivery(0, "ep_gone"), delivery(0, "queue:jobs"), delivery(1, "queue:other")] });
+    const of = { timeMs: T0, stream: STREAM, offset: 0 };
+    const allowed = ["ep_new", "ep_gone", "queue:jobs", "queue:other", "member"].map((target) => canSendTo(db, TENANT, of, target));
+    expect(await Promise.all(allowed)).toEqual([true, false, true, false, false]);
   });
 
   it("that are open name the streams an endpoint waits for, each once", async () => {
@@ -165,32 +229,37 @@ describe("endpointExists", () => {
 
 describe("query plans", () => {
   const page = { after: undefined, limit: 9 };
+  const id = { messageId: "x", topic: undefined };
   const of = { timeMs: T0, stream: STREAM, offset: 0 };
   const period = { sinceMs: T0, untilMs: T0 + 9 };
-  const row = { ...of, endpointId: "ep_1", attemptTimesMs: [T0] };
+  const row = { ...of, target: "ep_1", attemptKeys: [{ timeMs: T0, endpointId: "ep_1" }] };
   const cases: [string, (db: D1Database) => Promise<unknown>, RegExp][] = [
     ["a message by id", (db) => findMessage(db, TENANT, "x", undefined), /messages_by_id \(tenant_id=\? AND id=\?\)/],
     ["all messages", (db) => listMessages(db, TENANT, period, page), /PRIMARY KEY \(tenant_id=\? AND time>\? AND time<\?\)/],
     ["the next page of messages", (db) => listMessages(db, TENANT, period, { ...page, after: [T0, STREAM, 0] }), /PRIMARY KEY \(tenant_id=\? AND time>\? AND \(time,stream,offset\)<\(\?,\?,\?\)\)/],
     ["messages of a topic", (db) => listMessages(db, TENANT, { ...period, topic: "t" }, page), /messages_by_topic \(tenant_id=\? AND topic=\? AND time>\? AND time<\?\)/],
     ["the next page of a topic", (db) => listMessages(db, TENANT, { topic: "t" }, { ...page, after: [T0, STREAM, 0] }), /messages_by_topic \(tenant_id=\? AND topic=\? AND \(time,stream,offset\)<\(\?,\?,\?\)\)/],
-    ["deliveries of a message", (db) => listDeliveries(db, TENANT, of, { afterEndpointId: "ep_1", limit: 9 }), /PRIMARY KEY \(tenant_id=\? AND message_time=\? AND stream=\? AND offset=\? AND endpoint_id<\?\)/],
+    ["deliveries of an id", (db) => listDeliveries(db, TENANT, id, page), /messages_by_id \(tenant_id=\? AND id=\?\)[^]*SEARCH d USING PRIMARY KEY \(tenant_id=\? AND message_time=\? AND stream=\? AND offset=\? AND endpoint_id=\?\)/],
+    ["the next page of an id's deliveries", (db) => listDeliveries(db, TENANT, id, { ...page, after: [T0, STREAM, 0, "ep_1"] }), /messages_by_id \(tenant_id=\? AND id=\? AND \(time,stream,offset\)<\(\?,\?,\?\)\)[^]*SEARCH t USING PRIMARY KEY \(tenant_id=\? AND message_time=\? AND stream=\? AND offset=\? AND endpoint_id<\?\)/],
     ["dead deliveries", (db) => listDead(db, TENANT, period, page), /deliveries_dead \(tenant_id=\? AND message_time>\? AND message_time<\?\)/],
     ["the next page of the dead", (db) => listDead(db, TENANT, {}, { ...page, after: [T0, STREAM, 0, "ep_1"] }), /deliveries_dead \(tenant_id=\? AND \(message_time,stream,offset,endpoint_id\)<\(\?,\?,\?,\?\)\)/],
     ["dead deliveries of an endpoint", (db) => listDead(db, TENANT, { ...period, endpointId: "ep_1" }, page), /deliveries_unfinished \(tenant_id=\? AND status=\? AND endpoint_id=\? AND message_time>\? AND message_time<\?\)/],
     ["what can be replayed", (db) => listReplayable(db, TENANT, period, 9), /deliveries_dead \(tenant_id=\? AND message_time>\? AND message_time<\?\)/],
-    ["living recipients", (db) => listLivingRecipients(db, TENANT, of, { afterId: "", limit: 9 }), /PRIMARY KEY \(tenant_id=\? AND message_time=\? AND stream=\? AND offset=\? AND endpoint_id>\?\)/],
+    ["living targets", (db) => listLivingTargets(db, TENANT, of, { after: "", limit: 9 }), /PRIMARY KEY \(tenant_id=\? AND message_time=\? AND stream=\? AND offset=\? AND endpoint_id>\?\)/],
+    ["a target", (db) => canSendTo(db, TENANT, of, "ep_1"), /PRIMARY KEY \(tenant_id=\? AND message_time=\? AND stream=\? AND offset=\? AND endpoint_id=\?\)/],
     ["attempts of deliveries", (db) => listAttemptsOf(db, TENANT, [{ ...row, messageId: "", messageTimeMs: T0, topic: "", status: "open", reason: null, nextAttemptAtMs: null, updatedAtMs: 0 }]), /PRIMARY KEY \(tenant_id=\? AND endpoint_id=\? AND time=\?\)/],
     ["attempts at an endpoint", (db) => listAttempts(db, TENANT, "ep_1", period, page), /PRIMARY KEY \(tenant_id=\? AND endpoint_id=\? AND time>\? AND time<\?\)/],
     ["failed attempts", (db) => listAttempts(db, TENANT, "ep_1", { outcome: "failed" }, { ...page, after: [T0, "att_1"] }), /attempts_failed \(tenant_id=\? AND endpoint_id=\? AND \(time,id\)<\(\?,\?\)\)/],
     ["open streams of an endpoint", (db) => openStreamsOfEndpoint(db, TENANT, "ep_1"), /deliveries_unfinished \(tenant_id=\? AND status=\? AND endpoint_id=\?\)/],
   ];
+  // an id is that of few messages; of an id's deliveries a page of each message is sorted, whatever the message has
+  const SORTED = new Set(["a message by id", "deliveries of an id", "the next page of an id's deliveries", "attempts of deliveries"]);
   it.each(cases)("%s: seeks, and sorts nothing but what it returns", async (name, query, seek) => {
     const { db, sqlite, statements } = openDatabase();
     await query(db);
     const plan = planOf(sqlite, statements.at(-1) ?? "");
     expect(plan.join("\n")).toMatch(seek);
     expect(plan.filter((step) => /SCAN (?!k VIRTUAL)/.test(step))).toEqual([]);
-    if (name !== "attempts of deliveries") expect(plan.filter((step) => step.includes("FOR ORDER BY"))).toEqual([]);
+    if (!SORTED.has(name)) expect(plan.filter((step) => step.includes("ORDER BY"))).toEqual([]);
   });
 });

@@ -9,7 +9,7 @@ import { messages } from "../../../src/http/routes/messages.ts";
 import { stats } from "../../../src/http/routes/stats.ts";
 import { toTime } from "../../../src/http/schemas.ts";
 import type { Content } from "../../../src/streams/contract.ts";
-import { addEndpoint, attempt, delivery, FAILURE, message, T0, TENANT, write } from "./rows.ts";
+import { addEndpoint, attempt, delivery, FAILURE, message, ofQueue, T0, TENANT, write } from "./rows.ts";
 import { openDatabase } from "./sqlite-d1.ts";
 
 const STREAM = `${TENANT}/topics/orders.completed`;
@@ -181,13 +181,36 @@ describe("GET /v1/messages/{id}/deliveries", () => {
     });
     const { data, next } = await (await get("/v1/messages/msg_0/deliveries")).json<{ data: Record<string, unknown>[]; next: null }>();
     expect(next).toBeNull();
-    expect(data[0]).toMatchObject({ endpointId: "ep_2", status: "open", nextAttemptAt: "2026-11-17T09:00:05.000Z", attempts: [] });
+    expect(data[0]).toMatchObject({ target: "ep_2", endpointId: "ep_2", status: "open", nextAttemptAt: "2026-11-17T09:00:05.000Z", attempts: [] });
     expect(data[1]).toMatchObject({ messageId: "msg_0", endpointId: "ep_1", status: "delivered", nextAttemptAt: null });
     expect(data[1]?.["id"]).toMatch(/^dlv_[a-z2-7]{10}_0_1$/);
     expect(data[1]?.["attempts"]).toEqual([
       { id: "att_1", time: toTime(T0 + 10), statusCode: 500, durationMs: 40, error: "status: answered 500", responseBody: "ok" },
       { id: "att_2", time: toTime(T0 + 6000), statusCode: 200, durationMs: 40, error: null, responseBody: "ok" },
     ]);
+  });
+
+  it("names the endpoint of the last attempt where the target is not one, and null before there is any", async () => {
+    const { db, get } = gateway();
+    await write(db, { messages: [message(0)], deliveries: [delivery(0, "queue:jobs")], attempts: [attempt(0, "queue:jobs", FAILURE)] });
+    await write(db, {
+      ...ofQueue("jobs"),
+      messages: [message(0)],
+      deliveries: [delivery(0, "member")],
+      attempts: [attempt(0, "member", { startedAtMs: T0 + 20, ...FAILURE }, "ep_2"), attempt(0, "member", { startedAtMs: T0 + 5020 }, "ep_1")],
+    });
+    type Listed = { data: { id: string; attempts: unknown[] }[]; next: string | null };
+    const first = await (await get("/v1/messages/msg_0/deliveries?limit=1")).json<Listed>();
+    const second = await (await get(`/v1/messages/msg_0/deliveries?limit=1&cursor=${first.next}`)).json<Listed>();
+    expect([...first.data, ...second.data]).toMatchObject([
+      { target: "queue:jobs", endpointId: null, topic: "orders.completed", attempts: [{ statusCode: 500 }] },
+      { target: "member", endpointId: "ep_1", topic: "jobs", attempts: [{ statusCode: 500 }, { statusCode: 200 }] },
+    ]);
+    expect(second.next).toBeNull();
+    await addEndpoint(db, "ep_1");
+    const { data } = await (await get("/v1/endpoints/ep_1/attempts")).json<{ data: Record<string, unknown>[] }>();
+    expect(data).toMatchObject([{ endpointId: "ep_1", topic: "jobs", deliveryId: second.data[0]?.id }]);
+    expect(await (await get("/v1/messages/msg_0")).json()).toMatchObject({ topic: "orders.completed" });
   });
 
   it("ends a page early rather than return thousands of attempts, and goes on after it", async () => {
@@ -221,6 +244,16 @@ describe("POST /v1/messages/{id}/resend", () => {
     await write(db, { messages: [message(0)] });
     expect(await (await send("POST", "/v1/messages/msg_0/resend", { endpointId: "ep_new" })).json()).toEqual({ count: 1 });
     expect(calls[0]?.of).toEqual([{ offset: 0, endpointId: "ep_new" }]);
+  });
+
+  it("opens deliveries whose target is not an endpoint, all or the one asked for", async () => {
+    const { db, send, calls } = gateway();
+    await write(db, { ...ofQueue("jobs"), messages: [message(0)], deliveries: [delivery(0, "member"), delivery(0, "ep_gone")] });
+    expect(await (await send("POST", "/v1/messages/msg_0/resend", {})).json()).toEqual({ count: 1 });
+    expect(await (await send("POST", "/v1/messages/msg_0/resend", { endpointId: "member" })).json()).toEqual({ count: 1 });
+    const opened = { call: "reopen", stream: `${TENANT}/queues/jobs`, of: [{ offset: 0, endpointId: "member" }] };
+    expect(calls.filter(({ call }) => call === "reopen")).toEqual([opened, opened]);
+    expect(await problem(await send("POST", "/v1/messages/msg_0/resend", { endpointId: "queue:jobs" }))).toMatchObject({ status: 404 });
   });
 
   it("answers 404 for an endpoint of another tenant, as for none, and opens nothing", async () => {
@@ -276,6 +309,17 @@ describe("dead letters", () => {
     expect([response.status, await response.json()]).toEqual([202, { count: 3, more: false }]);
     expect(calls.find(({ call, stream }) => call === "reopen" && stream === STREAM)?.of).toEqual([0, 1].map((offset) => ({ offset, endpointId: "ep_1" })));
     expect(calls.filter(({ call }) => call === "flush").map(({ stream }) => stream).sort()).toEqual([STREAM, `${TENANT}/topics/other`]);
+  });
+
+  it("whose target is not an endpoint are opened again, also by that target", async () => {
+    const { db, send, calls } = gateway();
+    await write(db, { ...ofQueue("jobs"), deliveries: [delivery(0, "member", gaveUp)] });
+    for (const body of [{}, { endpointId: "member", topic: "jobs" }]) {
+      expect(await (await send("POST", "/v1/dead/replay", body)).json()).toEqual({ count: 1, more: false });
+    }
+    expect(await (await send("POST", "/v1/dead/replay", { endpointId: "node" })).json()).toEqual({ count: 0, more: false });
+    expect(await problem(await send("POST", "/v1/dead/replay", { endpointId: "members" }))).toMatchObject({ status: 404 });
+    expect(calls.filter(({ call }) => call === "reopen")).toHaveLength(2);
   });
 
   it("are only counted by a dry run", async () => {

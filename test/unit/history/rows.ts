@@ -33,14 +33,15 @@ export function delivery(offset: number, endpointId: string, more: Partial<Histo
   };
 }
 
-export function attempt(offset: number, endpointId: string, record: Partial<AttemptRecord> = {}): HistoryAttempt {
+export function attempt(offset: number, endpointId: string, record: Partial<AttemptRecord> = {}, by?: string): HistoryAttempt {
   const startedAtMs = record.startedAtMs ?? T0 + offset * 1000 + 10;
   return {
     messageId: `msg_${offset}`,
     offset,
     endpointId,
+    ...(by === undefined ? {} : { by }),
     record: {
-      id: `att_${startedAtMs}${endpointId}`,
+      id: `att_${startedAtMs}${by ?? endpointId}`,
       startedAtMs,
       durationMs: 40,
       statusCode: 200,
@@ -52,6 +53,11 @@ export function attempt(offset: number, endpointId: string, record: Partial<Atte
 }
 
 export const FAILURE = { statusCode: 500, error: { code: "status", detail: "answered 500" } } as const;
+
+/** What a queue's stream reports. */
+export function ofQueue(name: string): Pick<HistoryBatch, "stream" | "topic"> {
+  return { stream: `${TENANT}/queues/${name}`, topic: name };
+}
 
 export function batch(more: Partial<HistoryBatch>): HistoryBatch {
   return {

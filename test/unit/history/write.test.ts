@@ -1,11 +1,10 @@
 import { describe, expect, it } from "vitest";
 import { deliveryId, streamKey } from "../../../src/delivery/delivery-id.ts";
 import { findMessage, listAttempts, listAttemptsOf, listDeliveries } from "../../../src/storage/history-read.ts";
-import { attempt, delivery, FAILURE, message, T0, TENANT, write } from "./rows.ts";
+import { attempt, delivery, FAILURE, message, ofQueue, T0, TENANT, write } from "./rows.ts";
 import { openDatabase } from "./sqlite-d1.ts";
 
-const AT = (offset: number) => ({ timeMs: T0 + offset * 1000, stream: `${TENANT}/topics/orders.completed`, offset });
-const ALL = { afterEndpointId: undefined, limit: 10 };
+const ID = { messageId: "msg_0", topic: undefined };
 const NEWEST = { after: undefined, limit: 10 };
 
 describe("writeHistory", () => {
@@ -29,8 +28,8 @@ describe("writeHistory", () => {
       matched: 1,
       expungedAtMs: null,
     });
-    const [row] = await listDeliveries(db, TENANT, AT(0), ALL);
-    expect(row).toMatchObject({ status: "open", reason: "paused", nextAttemptAtMs: T0 + 5000, attemptTimesMs: [T0 + 10] });
+    const [row] = await listDeliveries(db, TENANT, ID, NEWEST);
+    expect(row).toMatchObject({ status: "open", reason: "paused", nextAttemptAtMs: T0 + 5000, attemptKeys: [{ timeMs: T0 + 10, endpointId: "ep_1" }] });
     const [made] = await listAttempts(db, TENANT, "ep_1", {}, NEWEST);
     expect(made).toMatchObject({ statusCode: 500, error: "status: answered 500", responseBody: "naïve 💥 \u0000 end" });
   });
@@ -48,30 +47,31 @@ describe("writeHistory", () => {
 
   it("takes a newer record of a delivery and leaves it when an older one comes late", async () => {
     const { db } = openDatabase();
-    await write(db, { deliveries: [delivery(0, "ep_1", { status: "open", updatedAtMs: T0 + 1 })] });
+    await write(db, { messages: [message(0)], deliveries: [delivery(0, "ep_1", { status: "open", updatedAtMs: T0 + 1 })] });
     await write(db, { deliveries: [delivery(0, "ep_1", { status: "dead", reason: "gave up", updatedAtMs: T0 + 3 })] });
     await write(db, { deliveries: [delivery(0, "ep_1", { status: "open", nextAttemptAtMs: 9, updatedAtMs: T0 + 2 })] });
-    const [row] = await listDeliveries(db, TENANT, AT(0), ALL);
+    const [row] = await listDeliveries(db, TENANT, ID, NEWEST);
     expect(row).toMatchObject({ status: "dead", reason: "gave up", nextAttemptAtMs: null, updatedAtMs: T0 + 3 });
   });
 
   it("opens a dead delivery again when its stream says so later", async () => {
     const { db } = openDatabase();
-    await write(db, { deliveries: [delivery(0, "ep_1", { status: "dead", reason: "gave up", updatedAtMs: T0 + 3 })] });
+    await write(db, { messages: [message(0)], deliveries: [delivery(0, "ep_1", { status: "dead", reason: "gave up", updatedAtMs: T0 + 3 })] });
     await write(db, { deliveries: [delivery(0, "ep_1", { status: "open", nextAttemptAtMs: 9, updatedAtMs: T0 + 3 })] });
-    const [row] = await listDeliveries(db, TENANT, AT(0), ALL);
+    const [row] = await listDeliveries(db, TENANT, ID, NEWEST);
     expect(row).toMatchObject({ status: "open", reason: null, nextAttemptAtMs: 9 });
   });
 
   it("takes the newest of several records of one delivery in a batch", async () => {
     const { db } = openDatabase();
     await write(db, {
+      messages: [message(0)],
       deliveries: [
         delivery(0, "ep_1", { status: "delivered", updatedAtMs: T0 + 9 }),
         delivery(0, "ep_1", { status: "open", updatedAtMs: T0 + 1 }),
       ],
     });
-    const [row] = await listDeliveries(db, TENANT, AT(0), ALL);
+    const [row] = await listDeliveries(db, TENANT, ID, NEWEST);
     expect(row?.status).toBe("delivered");
   });
 
@@ -79,13 +79,41 @@ describe("writeHistory", () => {
     const { db } = openDatabase();
     const second = attempt(0, "ep_1", { startedAtMs: T0 + 6000 });
     const first = attempt(0, "ep_1", { startedAtMs: T0 + 500, ...FAILURE });
-    await write(db, { deliveries: [delivery(0, "ep_1", { updatedAtMs: T0 + 6050 })], attempts: [second] });
+    await write(db, { messages: [message(0)], deliveries: [delivery(0, "ep_1", { updatedAtMs: T0 + 6050 })], attempts: [second] });
     await write(db, { deliveries: [delivery(0, "ep_1", { status: "open", updatedAtMs: T0 + 550 })], attempts: [first] });
     await write(db, { deliveries: [delivery(0, "ep_1", { updatedAtMs: T0 + 6050 })], attempts: [second] });
-    const rows = await listDeliveries(db, TENANT, AT(0), ALL);
-    expect(rows[0]).toMatchObject({ status: "delivered", attemptTimesMs: [T0 + 500, T0 + 6000] });
+    const rows = await listDeliveries(db, TENANT, ID, NEWEST);
+    expect(rows[0]).toMatchObject({ status: "delivered", attemptKeys: [{ timeMs: T0 + 500 }, { timeMs: T0 + 6000 }] });
     const attempts = await listAttemptsOf(db, TENANT, rows);
     expect(attempts.map((made) => made.error)).toEqual(["status: answered 500", null]);
+  });
+
+  it("lists an attempt at the endpoint that was attempted, and under the delivery whose target it was made for", async () => {
+    const { db } = openDatabase();
+    const first = attempt(0, "member", { startedAtMs: T0 + 900, ...FAILURE }, "ep_1");
+    const second = attempt(0, "member", { startedAtMs: T0 + 6000 }, "ep_2");
+    const nobody = attempt(0, "member", { startedAtMs: T0 + 3000, ...FAILURE });
+    await write(db, { ...ofQueue("jobs"), messages: [message(0)], deliveries: [delivery(0, "member", { updatedAtMs: T0 + 6050 })], attempts: [second] });
+    const late = { ...ofQueue("jobs"), deliveries: [delivery(0, "member", { status: "open" as const })], attempts: [nobody, first] };
+    await write(db, late);
+    await write(db, late);
+    const rows = await listDeliveries(db, TENANT, ID, NEWEST);
+    expect(rows).toMatchObject([{ target: "member", status: "delivered" }]);
+    expect(rows[0]?.attemptKeys).toEqual([
+      { timeMs: T0 + 900, endpointId: "ep_1" },
+      { timeMs: T0 + 3000, endpointId: "member" },
+      { timeMs: T0 + 6000, endpointId: "ep_2" },
+    ]);
+    const made = await listAttemptsOf(db, TENANT, rows);
+    expect(made.map(({ endpointId, target }) => [endpointId, target])).toEqual([["ep_1", "member"], ["member", "member"], ["ep_2", "member"]]);
+    expect(await listAttempts(db, TENANT, "ep_2", {}, NEWEST)).toEqual(made.slice(2));
+  });
+
+  it("writes the same row for an endpoint whether or not its attempt repeats who was attempted", async () => {
+    const { db, sqlite } = openDatabase();
+    await write(db, { deliveries: [delivery(0, "ep_1")], attempts: [attempt(0, "ep_1", {}, "ep_1")] });
+    expect(sqlite.prepare("SELECT endpoint_id, target FROM attempts").all()).toEqual([{ endpoint_id: "ep_1", target: null }]);
+    expect(sqlite.prepare("SELECT attempt_times FROM deliveries").get()).toEqual({ attempt_times: `[${T0 + 10}]` });
   });
 
   it("keeps an attempt whose delivery is not in the batch, and the rest of the batch", async () => {

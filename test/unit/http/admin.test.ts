@@ -131,7 +131,8 @@ describe("tenants", () => {
       gateway.sqlite.exec(`
         INSERT INTO messages VALUES ('${id}', 1, '${id}/topics/a', 0, 'msg_1', 'a', 'text/plain', 1, '{}', NULL, 1, NULL);
         INSERT INTO deliveries VALUES ('${id}', 1, '${id}/topics/a', 0, 'ep_1', 'msg_1', 'a', 'dead', NULL, NULL, 1, '[]');
-        INSERT INTO attempts VALUES ('${id}', 'ep_1', 1, 'att_1', '${id}/topics/a', 0, 'msg_1', 'a', 1, 500, NULL, '');`);
+        INSERT INTO attempts (tenant_id, endpoint_id, time, id, stream, offset, message_id, topic, duration_ms, response_body)
+          VALUES ('${id}', 'ep_1', 1, 'att_1', '${id}/topics/a', 0, 'msg_1', 'a', 1, '');`);
     }
     const token = await makeToken(gateway, ["admin"], "gone");
     const tables = ["tokens", "sources", "endpoints", "endpoint_secrets", "subscriptions", "audit", "messages", "deliveries", "attempts"];

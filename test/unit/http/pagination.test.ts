@@ -1,11 +1,11 @@
 import { describe, expect, it } from "vitest";
-import type { Config } from "../../../src/config.ts";
+import { type Config, parseConfig } from "../../../src/config.ts";
 import { decodeCursor, encodeCursor, toPage } from "../../../src/http/pagination.ts";
 import { ProblemError } from "../../../src/http/problem.ts";
 
 function configWith(...keys: number[]): Config {
   return {
-    version: "0", adminToken: null, allowHosts: new Set(), allowHttp: false, snsEndpoint: null, historyRetentionDays: 30,
+    version: "0", adminToken: null, allowHosts: new Set(), allowHttp: false, snsEndpoint: null, historyRetentionDays: 30, mailbox: parseConfig({ POSTERN_ENCRYPTION_KEYS: `k:${btoa("x".repeat(32))}` }).mailbox,
     encryptionKeys: keys.map((fill) => ({ id: `k${fill}`, key: new Uint8Array(32).fill(fill) })),
   };
 }

@@ -80,8 +80,10 @@ describe("the demo subscriber", () => {
   });
 
   it("answers 413 to more than 1 MiB", async () => {
-    const request = signed("msg_large", "x", { "content-length": String(1024 * 1024 + 1) });
-    expect((await call(request)).status).toBe(413);
+    const declared = signed("msg_large", "x", { "content-length": String(1024 * 1024 + 1) });
+    expect((await call(declared)).status).toBe(413);
+    const undeclared = signed("msg_large", "x".repeat(1024 * 1024 + 1));
+    expect((await call(undeclared)).status).toBe(413);
   });
 
   it("answers 404 elsewhere", async () => {

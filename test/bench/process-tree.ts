@@ -8,17 +8,24 @@ type Process = { readonly pid: number; readonly parent: number; readonly cpuMs: 
 
 /** CPU milliseconds, user and system, that a process and all its descendants have used; null where there is no /proc. */
 export function treeCpuMs(rootPid: number): number | null {
+  return treeOf(rootPid)?.reduce((total, { cpuMs }) => total + cpuMs, 0) ?? null;
+}
+
+/** The pids of a process's children and of theirs; empty where there is no /proc. */
+export function descendantsOf(rootPid: number): number[] {
+  return (treeOf(rootPid) ?? []).map(({ pid }) => pid).filter((pid) => pid !== rootPid);
+}
+
+function treeOf(rootPid: number): Process[] | null {
   const processes = listProcesses();
   if (processes === null) return null;
   const tree = new Set([rootPid]);
-  let total = 0;
-  // Pids may wrap, so a child can come before its parent in the list: go on until nothing is added.
+  // Pids wrap, so a child may come before its parent in the list: go on until nothing is added.
   for (let size = 0; size !== tree.size; ) {
     size = tree.size;
     for (const { pid, parent } of processes) if (tree.has(parent)) tree.add(pid);
   }
-  for (const { pid, cpuMs } of processes) if (tree.has(pid)) total += cpuMs;
-  return total;
+  return processes.filter(({ pid }) => tree.has(pid));
 }
 
 /** CPU milliseconds that all programs of the machine have used since it started. */

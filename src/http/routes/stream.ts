@@ -1,0 +1,62 @@
+import { createRoute, z } from "@hono/zod-openapi";
+import type { Context } from "hono";
+import { openDurableStream, type ReadableLog } from "../../streams/protocol/readable-log.ts";
+import { durableStreamName, durableStreamStub } from "../../streams/protocol/stub.ts";
+import type { StreamPath } from "../../streams/protocol/path.ts";
+import { requireScope } from "../middleware/require-scope.ts";
+import { anyContent } from "../published.ts";
+import { type AppEnv, createRouter, fail } from "../router.ts";
+import { problemResponses } from "../schemas.ts";
+import { appendToStream } from "../stream-append.ts";
+import { createStream } from "../stream-create.ts";
+import { failMissing } from "../stream-missing.ts";
+import { describeStream, readStream } from "../stream-read.ts";
+import { requirePath } from "../stream-request.ts";
+
+const PATH = "/v1/stream/:path{.+}";
+const tags = ["Streams"];
+const path = z.string().openapi({ param: { name: "path", in: "path" }, example: "drafts/42" });
+
+export const streamRoutes = createRouter();
+
+streamRoutes.put(PATH, requireScope("publish"), async (c) => createStream(c, requireOwn(c)));
+
+streamRoutes.post(PATH, requireScope("publish"), async (c) => appendToStream(c, requireOwn(c)));
+
+streamRoutes.delete(PATH, requireScope("publish"), async (c) => {
+  const removed = await durableStreamStub(c.env.DURABLE_STREAMS, objectName(c, requireOwn(c))).remove();
+  return removed.ok ? c.body(null, 204) : failMissing(removed);
+});
+
+streamRoutes.get(PATH, requireScope("read", "consume"), async (c) => {
+  const named = requirePath(c);
+  const log = open(c, named);
+  return c.req.method === "HEAD" ? describeStream(c, log) : readStream(c, log, named.kind === "log");
+});
+
+function open(c: Context<AppEnv>, named: StreamPath): ReadableLog {
+  if (named.kind === "own") return openDurableStream(c.env.DURABLE_STREAMS, objectName(c, named.path));
+  return fail({ code: "not-found", detail: "later" });
+}
+
+function objectName(c: Context<AppEnv>, ownPath: string): string {
+  return durableStreamName(c.get("principal").tenantId, ownPath);
+}
+
+const WRITES = {
+  topics: "POST /v1/events/",
+  queues: "POST /v1/commands/",
+  nodes: "POST /v1/direct/",
+} as const;
+
+/** The path of a stream that can be written to; the logs are written by publishing. */
+function requireOwn(c: Context<AppEnv>): string {
+  const named = requirePath(c);
+  if (named.kind === "own") return named.path;
+  const method = named.log === "queues" ? "/{method}" : "";
+  return fail({
+    code: "method-not-allowed",
+    detail: `This log is written by publishing: \`${WRITES[named.log]}${named.name}${method}\`.`,
+    headers: { allow: "GET, HEAD, OPTIONS" },
+  });
+}
