@@ -1,5 +1,6 @@
 import type { Attributes, EventContext, StoredMessage } from "../messages/message.ts";
 import type { Append, Content } from "./contract.ts";
+import { offsetAtTime, oldestToKeep, type Keep } from "./log-range.ts";
 
 /** One message in the JSON of a segment; its bytes are `size` bytes of the segment's `bodies`. */
 type LoggedMessage = {
@@ -42,6 +43,9 @@ export const MAX_LOGGED_TARGETS = 2_000;
 export class SegmentLog {
   readonly #sql: SqlStorage;
   #nextOffset: number;
+  #lastTimeMs: number;
+  /** Bytes of every segment there ever was: `bytes_before` of the next one. */
+  #bytesEver: number;
   #checkpoint: Checkpoint;
   /** The entries of the segments read last, by first offset: a batch of retries reads the same few again and again. */
   readonly #parsed = new Map<number, readonly LogEntry[]>();
@@ -54,12 +58,15 @@ export class SegmentLog {
       )
       .toArray();
     const [last] = sql
-      .exec<{ next_offset: number; settled_before: number; history_before: number }>(
-        `SELECT first_offset + count AS next_offset, settled_before, history_before
+      .exec<{ next_offset: number; settled_before: number; history_before: number; time: number; bytes_ever: number }>(
+        `SELECT first_offset + count AS next_offset, settled_before, history_before, time,
+           bytes_before + length(messages) + length(bodies) AS bytes_ever
          FROM segments ORDER BY first_offset DESC LIMIT 1`,
       )
       .toArray();
     this.#nextOffset = Math.max(saved?.next_offset ?? 0, last?.next_offset ?? 0);
+    this.#lastTimeMs = last?.time ?? 0;
+    this.#bytesEver = last?.bytes_ever ?? 0;
     this.#checkpoint = {
       settledBefore: Math.max(saved?.settled_before ?? 0, last?.settled_before ?? 0),
       historyBefore: Math.max(saved?.history_before ?? 0, last?.history_before ?? 0),
@@ -68,6 +75,22 @@ export class SegmentLog {
 
   get nextOffset(): number {
     return this.#nextOffset;
+  }
+
+  /** The first offset still there; the next one when the log is empty. */
+  get earliestOffset(): number {
+    return this.#oldest()?.first_offset ?? this.#nextOffset;
+  }
+
+  /** The time of the newest message, ms. Times must not go back, for they are searched by. */
+  get lastTimeMs(): number {
+    return this.#lastTimeMs;
+  }
+
+  /** What is kept, as it was appended: bodies and metadata. */
+  get bytes(): number {
+    const oldest = this.#oldest();
+    return oldest === null ? 0 : this.#bytesEver - oldest.bytes_before;
   }
 
   /** As it is on disk. */
@@ -81,15 +104,19 @@ export class SegmentLog {
     for (const segment of segmentsOf(appends)) {
       const logged = segment.map(toLogged);
       const firstOffset = this.#nextOffset;
+      const messages = JSON.stringify(logged);
+      const bodies = concatenated(segment);
       this.#sql.exec(
-        `INSERT INTO segments (first_offset, count, time, messages, bodies, settled_before, history_before)
-         VALUES (?, ?, ?, ?, ?, ?, ?)`,
-        firstOffset, logged.length, timeMs, JSON.stringify(logged), concatenated(segment),
+        `INSERT INTO segments (first_offset, count, time, bytes_before, messages, bodies, settled_before, history_before)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+        firstOffset, logged.length, timeMs, this.#bytesEver, messages, bodies,
         checkpoint.settledBefore, checkpoint.historyBefore,
       );
       this.#nextOffset += logged.length;
+      this.#bytesEver += messages.length + bodies.byteLength;
       logged.forEach((message, index) => entries.push(toEntry(message, firstOffset + index, timeMs)));
     }
+    this.#lastTimeMs = timeMs;
     this.#checkpoint = checkpoint;
     return entries;
   }
@@ -162,24 +189,49 @@ export class SegmentLog {
       "UPDATE segments SET messages = ?, bodies = ? WHERE first_offset = ?",
       JSON.stringify(logged), without(new Uint8Array(bodies), start, target.size), row.first_offset,
     );
+    this.#sql.exec("INSERT OR IGNORE INTO expunged (offset) VALUES (?)", offset);
     this.#parsed.delete(row.first_offset);
     return true;
   }
 
-  /** Removes whole segments older than `beforeMs` that lie before `beforeOffset`, at most `limit`; how many went. */
-  trim(beforeMs: number, beforeOffset: number, limit: number): number {
+  /** The offset of the first message committed at this time or later; the next one when there is none yet. */
+  offsetAt(timeMs: number): number {
+    return offsetAtTime(this.#sql, { from: this.earliestOffset, to: this.#nextOffset }, timeMs);
+  }
+
+  /** How many messages of the stretch still have their bytes. */
+  countBetween(fromOffset: number, untilOffset: number): number {
+    const { n } = this.#sql
+      .exec<{ n: number }>("SELECT count(*) AS n FROM expunged WHERE offset >= ? AND offset < ?", fromOffset, untilOffset)
+      .one();
+    return Math.max(0, untilOffset - fromOffset - n);
+  }
+
+  /**
+   * Removes the oldest segments as far as they are not to be kept, a bounded step of it: `more` when there is more to
+   * remove now, `blocked` when what is next has to stay for its open deliveries.
+   */
+  trim(keep: Keep): { readonly removed: boolean; readonly next: "nothing" | "more" | "blocked" } {
+    const { beforeOffset, next } = oldestToKeep(this.#sql, this.#bytesEver, keep);
+    if (beforeOffset === null) return { removed: false, next };
     this.#parsed.clear();
-    return this.#sql.exec(
-      `DELETE FROM segments WHERE first_offset IN (
-         SELECT first_offset FROM segments WHERE first_offset + count <= ? AND time < ? ORDER BY first_offset LIMIT ?)`,
-      beforeOffset, beforeMs, limit,
-    ).rowsWritten;
+    this.#sql.exec("DELETE FROM segments WHERE first_offset < ?", beforeOffset);
+    this.#sql.exec("DELETE FROM expunged WHERE offset < ?", beforeOffset);
+    return { removed: true, next };
   }
 
   /** The time of the oldest message left; null when the log is empty. */
   oldestTimeMs(): number | null {
-    const [row] = this.#sql.exec<{ time: number }>("SELECT time FROM segments ORDER BY first_offset LIMIT 1").toArray();
-    return row?.time ?? null;
+    return this.#oldest()?.time ?? null;
+  }
+
+  #oldest(): { first_offset: number; time: number; bytes_before: number } | null {
+    const [row] = this.#sql
+      .exec<{ first_offset: number; time: number; bytes_before: number }>(
+        "SELECT first_offset, time, bytes_before FROM segments ORDER BY first_offset LIMIT 1",
+      )
+      .toArray();
+    return row ?? null;
   }
 
   /** All entries of the segment an offset is in; none when it is not in the log. */
