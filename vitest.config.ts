@@ -29,8 +29,11 @@ export default defineConfig({
         test: { name: "worker", include: ["test/worker/**/*.test.ts"] },
       },
       {
+        // The protocol's conformance suite brings a Vitest of its own: its tests are to be this one's.
+        resolve: { dedupe: ["vitest"] },
         test: {
           name: "system",
+          server: { deps: { inline: ["@durable-streams/server-conformance-tests"] } },
           include: ["test/system/**/*.test.ts"],
           environment: "node",
           // Each file starts gateways of its own; more than one at a time would only make them slow.

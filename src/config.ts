@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { type Issuer, parseIssuers } from "./auth/issuers.ts";
 
 /** The environment of the Worker once parsed: what `wrangler.toml` binds, and the secrets. */
 export type Config = {
@@ -11,7 +12,13 @@ export type Config = {
   readonly encryptionKeys: readonly { readonly id: string; readonly key: Uint8Array }[];
   /** Where SNS is reached instead of `https://sns.<region>.<suffix>`; null in production. */
   readonly snsEndpoint: string | null;
+  /** A resolver of `application/dns-json`, asked for the addresses of push URLs; null: names are judged as written. */
+  readonly dohUrl: string | null;
   readonly historyRetentionDays: number;
+  /** Whose JWTs are accepted beside our own tokens. */
+  readonly jwtIssuers: readonly Issuer[];
+  /** Of one tenant in one isolate, where the tenant has no limit of its own. */
+  readonly requestsPerSecond: number;
   readonly mailbox: MailboxSettings;
 };
 
@@ -43,7 +50,10 @@ const Variables = z.object({
     .string({ error: "POSTERN_ENCRYPTION_KEYS is missing: set it to `id:<base64 of 32 random bytes>`" })
     .transform(parseKeyRing),
   POSTERN_SNS_ENDPOINT: optionalText,
+  POSTERN_DOH_URL: optionalText.pipe(z.url({ protocol: /^https?$/, error: "must be an http(s) URL" }).nullable()),
   POSTERN_HISTORY_RETENTION_DAYS: z.coerce.number().int().min(1).max(3650).default(30),
+  POSTERN_JWT_ISSUERS: optionalText,
+  POSTERN_REQUESTS_PER_SECOND: z.coerce.number().int().min(1).max(1_000_000).default(10_000),
   POSTERN_MAILBOX: optionalText.pipe(z.enum(["sqs", "durable-object"], { error: "must be `sqs` or `durable-object`" }).nullable()),
   POSTERN_SQS_ENDPOINT: optionalText.pipe(z.url({ protocol: /^https?$/, error: "must be an http(s) URL" }).nullable()),
   // With the tenant, an id, `-dlq` and `.fifo` after it, a name must fit the 80 characters SQS allows.
@@ -64,14 +74,18 @@ export function parseConfig(env: unknown): Config {
     throw new Error(`configuration: ${parsed.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`).join("; ")}`);
   }
   const variables = parsed.data;
+  const allowHosts = new Set((variables.POSTERN_ALLOW_HOSTS ?? "").split(/[\s,]+/).filter((host) => host !== ""));
   return {
     version: VERSION,
     adminToken: variables.POSTERN_ADMIN_TOKEN,
-    allowHosts: new Set((variables.POSTERN_ALLOW_HOSTS ?? "").split(/[\s,]+/).filter((host) => host !== "")),
+    allowHosts,
     allowHttp: ["1", "true"].includes(variables.POSTERN_ALLOW_HTTP ?? ""),
     encryptionKeys: variables.POSTERN_ENCRYPTION_KEYS,
     snsEndpoint: variables.POSTERN_SNS_ENDPOINT,
+    dohUrl: variables.POSTERN_DOH_URL,
     historyRetentionDays: variables.POSTERN_HISTORY_RETENTION_DAYS,
+    jwtIssuers: variables.POSTERN_JWT_ISSUERS === null ? [] : parseIssuers(variables.POSTERN_JWT_ISSUERS, allowHosts),
+    requestsPerSecond: variables.POSTERN_REQUESTS_PER_SECOND,
     mailbox: mailboxSettings(variables),
   };
 }

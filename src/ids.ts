@@ -1,5 +1,7 @@
+import { fillFromPool } from "./random-pool.ts";
+
 /** The prefixes of §3: an id says what it names. */
-export type IdPrefix = "ep" | "sub" | "msg" | "dlv" | "att" | "src" | "tok" | "ten" | "req" | "aud" | "sec";
+export type IdPrefix = "ep" | "sub" | "msg" | "dlv" | "att" | "src" | "tok" | "ten" | "req" | "aud" | "sec" | "key" | "job";
 
 const CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz";
 const RANDOM_CHARACTERS = 16;
@@ -12,7 +14,7 @@ export type FillRandom = (bytes: Uint8Array) => void;
  * A new id: prefix, `_`, 10 characters of time (ms, Crockford base 32, so ids sort by creation) and 80 random
  * bits, in the layout of a ULID.
  */
-export function newId(prefix: IdPrefix, nowMs: number, fillRandom: FillRandom = fillRandomly): string {
+export function newId(prefix: IdPrefix, nowMs: number, fillRandom: FillRandom = fillFromPool): string {
   let time = "";
   for (let rest = nowMs, index = 0; index < TIME_CHARACTERS; index++, rest = Math.floor(rest / 32)) {
     time = CROCKFORD.charAt(rest % 32) + time;
@@ -22,8 +24,4 @@ export function newId(prefix: IdPrefix, nowMs: number, fillRandom: FillRandom = 
   let random = "";
   for (const byte of bytes) random += CROCKFORD.charAt(byte & 31);
   return `${prefix}_${time}${random}`;
-}
-
-function fillRandomly(bytes: Uint8Array): void {
-  crypto.getRandomValues(bytes);
 }

@@ -21,6 +21,6 @@ export default {
   },
 
   async scheduled(controller, env) {
-    await maintain(env.DB, isolateOf(env), controller.scheduledTime);
+    await maintain(env, isolateOf(env), controller.scheduledTime);
   },
 } satisfies ExportedHandler<Cloudflare.Env>;

@@ -2,7 +2,9 @@ import { type Config, parseConfig } from "./config.ts";
 import { createKeyRing, type KeyRing } from "./crypto/keyring.ts";
 import { AttemptSlots } from "./delivery/attempt-slots.ts";
 import type { AttemptWorld } from "./delivery/attempt.ts";
+import { createDnsGuard } from "./delivery/dns-guard.ts";
 import { RecentDirectory } from "./delivery/directory.ts";
+import { fillFromPool } from "./random-pool.ts";
 import { RouteTable } from "./messages/route-table.ts";
 
 /** What one isolate keeps between requests: nothing here is a source of truth, all of it can vanish at any time. */
@@ -35,10 +37,11 @@ function createIsolate(config: Config): Isolate {
       fetch: (input, init) => fetch(input, init),
       now: () => Date.now(),
       random: () => Math.random(),
-      fillRandom: (bytes) => void crypto.getRandomValues(bytes),
+      fillRandom: fillFromPool,
       userAgent: `Postern/${config.version}`,
       allowHosts: config.allowHosts,
       allowHttp: config.allowHttp,
+      dns: config.dohUrl === null ? undefined : createDnsGuard(config.dohUrl, { fetch: (url, init) => fetch(url, init), now: () => Date.now() }),
     },
   };
 }

@@ -1,22 +1,31 @@
+import { recallStranded } from "./delivery/recall-stranded.ts";
 import type { Isolate } from "./isolate.ts";
 import { describeError, log } from "./log.ts";
 import { deleteExpiredSecrets } from "./storage/endpoint-secrets.ts";
 import { pruneHistory } from "./storage/history-prune.ts";
 import { pruneIdempotencyKeys } from "./storage/idempotency.ts";
+import { pruneJobs } from "./storage/jobs.ts";
 import { reencryptBatch } from "./storage/reencrypt.ts";
+import { deleteExpiredSourceSecrets } from "./storage/source-secrets.ts";
 
+const MINUTE_MS = 60 * 1000;
 const DAY_MS = 24 * 60 * 60 * 1000;
 const PRUNE_LIMIT = 50_000;
 const REENCRYPT_LIMIT = 200;
 
 /** What the cron does every minute: bounded portions, so that a backlog is worked off over several runs. */
-export async function maintain(db: D1Database, { config, keyRing }: Isolate, nowMs: number): Promise<void> {
+export async function maintain(env: Cloudflare.Env, { config, keyRing }: Isolate, nowMs: number): Promise<void> {
+  const db = env.DB;
   const tasks = {
     "history.pruned": () => pruneHistory(db, nowMs - config.historyRetentionDays * DAY_MS, PRUNE_LIMIT),
+    "jobs.pruned": () => pruneJobs(db, nowMs - config.historyRetentionDays * DAY_MS, PRUNE_LIMIT),
     "idempotency-keys.pruned": () => pruneIdempotencyKeys(db, nowMs - DAY_MS, PRUNE_LIMIT),
     // first, so that what no longer signs is not encrypted again
     "secrets.expired": () => deleteExpiredSecrets(db, nowMs),
+    "source-secrets.expired": () => deleteExpiredSourceSecrets(db, nowMs),
     "secrets.reencrypted": () => reencryptBatch(db, keyRing, REENCRYPT_LIMIT),
+    // last, for a mailbox may be slow
+    "queue.recalled": () => recallStranded(env, Math.floor(nowMs / MINUTE_MS)),
   };
   for (const [name, task] of Object.entries(tasks)) {
     try {

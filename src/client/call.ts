@@ -64,7 +64,9 @@ function retryWaitMs(error: PosternProblem | PosternConnectionError, failures: n
 async function attempt(connection: Connection, request: Call): Promise<Answered | PosternProblem | PosternConnectionError> {
   const { signal } = request;
   signal?.throwIfAborted();
-  const headers = await headersOf(connection, request);
+  const token = await tokenOf(connection);
+  if (token instanceof Error) return token;
+  const headers = headersOf(connection, request, token);
   const deadline = new AbortController();
   const abort = (): void => deadline.abort();
   signal?.addEventListener("abort", abort);
@@ -88,11 +90,20 @@ async function attempt(connection: Connection, request: Call): Promise<Answered 
   }
 }
 
-async function headersOf(connection: Connection, request: Call): Promise<Headers> {
-  const token = typeof connection.token === "string" ? connection.token : await connection.token();
+/** A token that could not be had may be there next time: it fails as an unreachable gateway does. */
+async function tokenOf({ token }: Connection): Promise<string | PosternConnectionError> {
+  if (typeof token === "string") return token;
+  try {
+    return await token();
+  } catch (error) {
+    return new PosternConnectionError("no-token", "the function that gives the token failed", { cause: error });
+  }
+}
+
+function headersOf({ tenant }: Connection, request: Call, token: string): Headers {
   if (!VISIBLE_ASCII.test(token)) throw new TypeError("the token is empty or holds characters that no header can carry");
   const headers = new Headers(request.headers);
   headers.set("authorization", `Bearer ${token}`);
-  if (connection.tenant !== undefined) headers.set("postern-tenant", connection.tenant);
+  if (tenant !== undefined) headers.set("postern-tenant", tenant);
   return headers;
 }

@@ -2,11 +2,11 @@ import { toBase64 } from "../crypto/base64.ts";
 import { newId } from "../ids.ts";
 import type { BatchEntry, Bus, Published, PublishOptions, QueryOptions } from "./bus.ts";
 import { call, type Connection, type Fetch } from "./call.ts";
+import { checkAttributes, checkQueryTimeout, checkQueueMethod, checkTarget } from "./checks.ts";
 import { createConsumer } from "./consumer.ts";
 import { contentOf, type Data, encodeData } from "./content.ts";
 import { problem } from "./errors.ts";
 import { createHttpPuller } from "./http-puller.ts";
-import { checkAttributes, checkQueueMethod, checkTarget } from "./target.ts";
 import { readPublished, readPublishedBatch } from "./wire.ts";
 
 export type ClientOptions = {
@@ -87,6 +87,7 @@ export function createClient(options: ClientOptions): Bus {
 async function query(connection: Connection, target: string, data: Data, graceSeconds: number, options: QueryOptions) {
   const { timeoutSeconds = DEFAULT_QUERY_SECONDS, idempotencyKey, signal } = options;
   const path = queueMethodPath(target);
+  checkQueryTimeout(timeoutSeconds);
   const attributes = checkAttributes(options.attributes);
   if (!headersCarry(attributes)) {
     throw problem("invalid-request", "A query's attributes travel as headers: send printable ASCII, and the rest in its data.");

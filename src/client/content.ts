@@ -11,7 +11,7 @@ export type Content = {
   readonly bytes: Uint8Array;
   /** The bytes as UTF-8; throws a TypeError when they are not. */
   readonly text: () => string;
-  /** The text as JSON; throws a SyntaxError when it is not. */
+  /** The text as JSON, without a byte order mark; throws a SyntaxError when it is none. */
   readonly json: () => unknown;
 };
 
@@ -53,6 +53,6 @@ export function bytesOf({ body }: EncodedData): Uint8Array {
 }
 
 export function contentOf(contentType: string, bytes: Uint8Array): Content {
-  const text = (): string => new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
-  return { contentType, bytes, text, json: (): unknown => JSON.parse(text()) };
+  const decode = (ignoreBOM: boolean): string => new TextDecoder("utf-8", { fatal: true, ignoreBOM }).decode(bytes);
+  return { contentType, bytes, text: () => decode(true), json: (): unknown => JSON.parse(decode(false)) };
 }

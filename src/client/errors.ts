@@ -40,11 +40,14 @@ export class PosternProblem extends Error {
   }
 }
 
-/** No answer came: whether the gateway got the request is not known. `cause` is what `fetch` threw. */
-export class PosternConnectionError extends Error {
-  readonly reason: "unreachable" | "timed-out";
+/** Why no answer came: `no-token` when the function that gives the token failed, and nothing was sent. */
+export type ConnectionFailure = "unreachable" | "timed-out" | "no-token";
 
-  constructor(reason: "unreachable" | "timed-out", message: string, options?: ErrorOptions) {
+/** No answer came: whether the gateway got the request is not known. `cause` is what was thrown. */
+export class PosternConnectionError extends Error {
+  readonly reason: ConnectionFailure;
+
+  constructor(reason: ConnectionFailure, message: string, options?: ErrorOptions) {
     super(message, options);
     this.name = "PosternConnectionError";
     this.reason = reason;

@@ -1,9 +1,9 @@
 import { type Answered, call, type Connection } from "./call.ts";
+import { checkReceive, checkTarget } from "./checks.ts";
 import type { ConsumeSource, Settled } from "./consume.ts";
 import { encodeData } from "./content.ts";
 import { problem } from "./errors.ts";
 import type { Puller, SettleAction } from "./puller.ts";
-import { checkTarget } from "./target.ts";
 import { readMessages, readSettled } from "./wire.ts";
 
 const TIMEOUT_SECONDS = 30;
@@ -15,7 +15,9 @@ const ENDPOINT_ID = /^[A-Za-z0-9_-]{1,128}$/;
 export function createHttpPuller(connection: Connection, source: ConsumeSource): Puller {
   const { path, box, queues } = placeOf(source);
   return {
-    receive: async ({ max, waitSeconds, visibilitySeconds, signal }) => {
+    receive: async (request) => {
+      checkReceive(request); // a wait that is no number would be no timeout either
+      const { max, waitSeconds, visibilitySeconds, signal } = request;
       const asked = new URLSearchParams({ max: String(max), wait: String(waitSeconds), visibility: String(visibilitySeconds) });
       for (const queue of queues.length > 1 ? queues : []) asked.append("queue", queue);
       const timeoutSeconds = waitSeconds + POLL_GRACE_SECONDS;

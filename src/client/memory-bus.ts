@@ -1,6 +1,6 @@
 import { newId } from "../ids.ts";
 import type { Bus, QueryOptions } from "./bus.ts";
-import type { ConsumeSource } from "./consume.ts";
+import { checkQueryTimeout, checkTarget } from "./checks.ts";
 import { createConsumer } from "./consumer.ts";
 import type { Content, Data } from "./content.ts";
 import { problem } from "./errors.ts";
@@ -10,7 +10,6 @@ import { MemoryDirectory, type MemoryEndpointOptions, type MemoryQueue, parsePat
 import { createMemoryPuller } from "./memory-puller.ts";
 import { MemoryQueries } from "./memory-queries.ts";
 import { MemoryStreams, type Outgoing, prepare } from "./memory-streams.ts";
-import { checkTarget } from "./target.ts";
 
 export type MemoryQueueOptions = {
   /** Patterns of the topics whose events become messages of the queue. */
@@ -33,76 +32,91 @@ export type MemoryBus = Bus & {
 
 const DEFAULT_MAX_RECEIVES = 5;
 const DEFAULT_QUERY_SECONDS = 15;
-const MAX_QUERY_SECONDS = 60;
 const AT_ONCE_THREE_TIMES = [0, 0, 0];
+
+type World = {
+  readonly directory: MemoryDirectory;
+  readonly queries: MemoryQueries;
+  readonly bell: Bell;
+  readonly deadLetters: DeadLetter[];
+  readonly deliveries: MemoryDeliveries;
+  readonly streams: MemoryStreams;
+};
 
 /** A bus in memory. It holds no timers but those of queries, retries and waiting consumers; fake ones are fine. */
 export function createMemoryBus(): MemoryBus {
-  const directory = new MemoryDirectory();
-  const queries = new MemoryQueries();
-  const bell = new Bell();
-  const deadLetters: DeadLetter[] = [];
-  const deliveries = new MemoryDeliveries(directory, queries, (letter) => deadLetters.push(letter));
-  const streams = new MemoryStreams(directory, deliveries);
-
-  const boxOf = (target: MemoryTarget, maxReceives: number, queue: string | null): MemoryBox => {
-    const key = target.kind === "endpoint" ? `endpoint/${target.id}` : `queue/${target.name}`;
-    return new MemoryBox(key, { queue, maxReceives, bell, dead: ({ id }) => deadLetters.push({ target, messageId: id }) });
-  };
-  const queueNamed = (name: string, maxReceives = DEFAULT_MAX_RECEIVES): MemoryQueue => {
-    const known = directory.queues.get(checkTarget(name));
-    if (known !== undefined) return known;
-    const queue: MemoryQueue = { name, patterns: [], members: [], box: boxOf({ kind: "queue", name }, maxReceives, name), turn: 0 };
-    directory.queues.set(name, queue);
-    return queue;
-  };
-  const sendOne = async (outgoing: Outgoing) => streams.accept(await prepare(directory, outgoing));
-
+  const world = createWorld();
+  const { directory, streams, deliveries, deadLetters } = world;
+  const send = async (outgoing: Outgoing) => streams.accept(await prepare(directory, outgoing));
   return {
-    publish: async (topic, data, options = {}) => sendOne({ topic, data, options }),
-    command: async (command, data, options = {}) => sendOne({ command, data, options }),
-    direct: async (node, data, options = {}) => sendOne({ node, data, options }),
+    publish: async (topic, data, options = {}) => send({ topic, data, options }),
+    command: async (command, data, options = {}) => send({ command, data, options }),
+    direct: async (node, data, options = {}) => send({ node, data, options }),
     batch: async (entries, { idempotencyKey, signal } = {}) => {
       signal?.throwIfAborted();
       return streams.acceptAll(directory, entries, idempotencyKey);
     },
-    query: async (target, data, options = {}) => ask({ directory, queries, streams }, target, data, options),
-    consume: (source: ConsumeSource, options) =>
-      createConsumer(createMemoryPuller({ directory, queries, bell, isMessage: (id) => streams.has(id) }, source), options),
-
-    createQueue: (name, { topics, maxReceives } = {}) => {
-      const patterns = parsePatterns(topics ?? []);
-      const queue = queueNamed(name, maxReceives);
-      if (topics !== undefined) queue.patterns = patterns;
-    },
-    createEndpoint: ({ topics = [], queue, node, handler, retrySchedule = AT_ONCE_THREE_TIMES }) => {
-      const patterns = parsePatterns(topics);
-      if (node !== undefined && directory.atNode(checkTarget(node)) !== null) throw problem("conflict", `The node \`${node}\` is taken.`);
-      const id = newId("ep", Date.now());
-      const box = boxOf({ kind: "endpoint", id }, DEFAULT_MAX_RECEIVES, null);
-      const endpoint = { id, queue: queue ?? null, node: node ?? null, patterns, handler: handler ?? null, retrySchedule, box };
-      if (queue !== undefined) {
-        const joined = queueNamed(queue);
-        joined.members = [...joined.members, endpoint];
-      }
-      directory.endpoints.set(id, endpoint);
-      deliveries.release(endpoint);
-      return { id };
-    },
+    query: async (target, data, options = {}) => ask(world, target, data, options),
+    consume: (source, options) => createConsumer(createMemoryPuller({ ...world, isMessage: (id) => streams.has(id) }, source), options),
+    createQueue: (name, options = {}) => createQueue(world, name, options),
+    createEndpoint: (options) => createEndpoint(world, options),
     deleteEndpoint: (id) => directory.remove(id),
     idle: () => deliveries.idle(),
     deadLetters: () => [...deadLetters],
   };
 }
 
-type AskWorld = { readonly directory: MemoryDirectory; readonly queries: MemoryQueries; readonly streams: MemoryStreams };
+function createWorld(): World {
+  const directory = new MemoryDirectory();
+  const queries = new MemoryQueries();
+  const deadLetters: DeadLetter[] = [];
+  const deliveries = new MemoryDeliveries(directory, queries, (letter) => deadLetters.push(letter));
+  return { directory, queries, bell: new Bell(), deadLetters, deliveries, streams: new MemoryStreams(directory, deliveries) };
+}
 
-async function ask({ directory, queries, streams }: AskWorld, command: string, data: Data, options: QueryOptions): Promise<Content> {
-  const { timeoutSeconds = DEFAULT_QUERY_SECONDS, signal } = options;
-  if (!(timeoutSeconds >= 1 && timeoutSeconds <= MAX_QUERY_SECONDS)) {
-    const detail = `Must be a number of seconds from 1 to ${MAX_QUERY_SECONDS}.`;
-    throw problem("invalid-request", "Mend the listed fields and send the request again.", [{ pointer: "?timeout", detail }]);
+/** Topics that are left out stay as they are; `maxReceives` is that of the queue's making. */
+function createQueue(world: World, name: string, { topics, maxReceives }: MemoryQueueOptions): void {
+  const patterns = topics === undefined ? undefined : parsePatterns(topics);
+  const queue = queueNamed(world, name, maxReceives);
+  if (patterns !== undefined) queue.patterns = patterns;
+}
+
+function createEndpoint(world: World, options: MemoryEndpointOptions): { readonly id: string } {
+  const { topics = [], queue = null, node = null, handler = null, retrySchedule = AT_ONCE_THREE_TIMES } = options;
+  const { directory, deliveries } = world;
+  const patterns = parsePatterns(topics);
+  if (node !== null && directory.atNode(checkTarget(node)) !== null) throw problem("conflict", `The node \`${node}\` is taken.`);
+  const id = newId("ep", Date.now());
+  const endpoint = { id, queue, node, patterns, handler, retrySchedule, box: boxOf(world, { kind: "endpoint", id }) };
+  if (queue !== null) {
+    const joined = queueNamed(world, queue);
+    joined.members = [...joined.members, endpoint];
   }
+  directory.endpoints.set(id, endpoint);
+  deliveries.release(endpoint);
+  return { id };
+}
+
+function queueNamed(world: World, name: string, maxReceives?: number): MemoryQueue {
+  const known = world.directory.queues.get(checkTarget(name));
+  if (known !== undefined) return known;
+  const queue: MemoryQueue = { name, patterns: [], members: [], turn: 0, box: boxOf(world, { kind: "queue", name }, maxReceives) };
+  world.directory.queues.set(name, queue);
+  return queue;
+}
+
+function boxOf(
+  { bell, deadLetters }: World,
+  target: Exclude<MemoryTarget, { readonly kind: "node" }>,
+  maxReceives = DEFAULT_MAX_RECEIVES,
+): MemoryBox {
+  const [key, queue] = target.kind === "queue" ? [`queue/${target.name}`, target.name] : [`endpoint/${target.id}`, null];
+  return new MemoryBox(key, { queue, maxReceives, bell, dead: ({ id }) => deadLetters.push({ target, messageId: id }) });
+}
+
+async function ask({ directory, queries, streams }: World, command: string, data: Data, options: QueryOptions): Promise<Content> {
+  const { timeoutSeconds = DEFAULT_QUERY_SECONDS, signal } = options;
+  checkQueryTimeout(timeoutSeconds);
   const prepared = await prepare(directory, { command, data, options });
   signal?.throwIfAborted();
   const answer = queries.ask(prepared.id, timeoutSeconds, signal);

@@ -1,9 +1,9 @@
 import { matchesTopic, parsePattern, type TopicPattern } from "../messages/topic.ts";
+import { checkTarget } from "./checks.ts";
 import type { Message } from "./consume.ts";
 import type { Data } from "./content.ts";
 import { problem } from "./errors.ts";
 import type { MemoryBox } from "./memory-box.ts";
-import { checkTarget } from "./target.ts";
 
 /** A push endpoint in this process: what it returns for a query is the answer; a throw is a failed attempt. */
 export type MemoryHandler = (message: Message) => Data | undefined | void | Promise<Data | undefined | void>;

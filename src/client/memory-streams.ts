@@ -2,12 +2,12 @@ import { newId } from "../ids.ts";
 import { MAX_BODY_BYTES } from "../messages/message.ts";
 import { messageIdFor } from "../messages/message-id.ts";
 import type { BatchEntry, Published, PublishOptions } from "./bus.ts";
+import { checkAttributes, checkQueueMethod, checkTarget, invalid } from "./checks.ts";
 import { bytesOf, type Data, encodeData } from "./content.ts";
 import { type PosternProblem, problem } from "./errors.ts";
 import type { MemoryMessage } from "./memory-box.ts";
 import type { MemoryDeliveries, MemoryTarget } from "./memory-deliveries.ts";
 import { matchesAny, type MemoryDirectory } from "./memory-endpoints.ts";
-import { checkAttributes, checkQueueMethod, checkTarget } from "./target.ts";
 
 type Address = { readonly topic: string } | { readonly command: string } | { readonly node: string };
 
@@ -92,7 +92,7 @@ export class MemoryStreams {
   async acceptAll(directory: MemoryDirectory, entries: readonly BatchEntry[], idempotencyKey: string | undefined): Promise<readonly Published[]> {
     if (entries.length === 0 || entries.length > MAX_BATCH_MESSAGES) {
       const detail = `must hold 1 to ${MAX_BATCH_MESSAGES} messages, not ${entries.length}`;
-      throw problem("invalid-request", "Mend the listed fields and send the request again.", [{ pointer: "/messages", detail }]);
+      throw invalid([{ pointer: "/messages", detail }]);
     }
     const prepared = await Promise.all(
       entries.map(({ data, contentType, attributes, id, ...address }, index) => {

@@ -64,8 +64,13 @@ export function checkPushUrl(text: string, options: GuardOptions): CheckedUrl {
   }
   if (url.port === "0") return refuse("port-refused", "Port 0 cannot be reached.");
   url.hash = "";
-  if (options.allowHosts.size > 0 && options.allowHosts.has(hostAndPort(url))) return { ok: true, url };
+  if (isAllowedHost(url, options)) return { ok: true, url };
   return hostRefusal(url.hostname) ?? { ok: true, url };
+}
+
+/** Whether the URL's exact `host:port` may be reached whatever its address is. */
+export function isAllowedHost(url: URL, { allowHosts }: GuardOptions): boolean {
+  return allowHosts.size > 0 && allowHosts.has(hostAndPort(url));
 }
 
 function hostAndPort(url: URL): string {

@@ -1,11 +1,14 @@
 import { newId, type FillRandom } from "../ids.ts";
 import { MAX_BODY_BYTES, type StoredMessage } from "../messages/message.ts";
 import { checkPushUrl } from "./address-guard.ts";
+import type { DnsGuard } from "./dns-guard.ts";
+import { authorize, forgetToken } from "./endpoint-auth.ts";
 import type { DeliveryEndpoint } from "./endpoint.ts";
+import { withoutSecrets } from "./masked-text.ts";
 import type { AttemptError, AttemptRecord } from "./outcome.ts";
 import { MAX_READ_BYTES, readBounded, textHead } from "./response-body.ts";
 import { parseRetryAfter } from "./retry-policy.ts";
-import { webhookRequest } from "./webhook-request.ts";
+import { type RequestContext, webhookRequest } from "./webhook-request.ts";
 
 /** The outside world as an attempt sees it. */
 export type AttemptWorld = {
@@ -17,6 +20,8 @@ export type AttemptWorld = {
   readonly userAgent: string;
   readonly allowHosts: ReadonlySet<string>;
   readonly allowHttp: boolean;
+  /** Absent where names are not resolved. */
+  readonly dns?: DnsGuard | undefined;
 };
 
 /** The body of a 2xx response to a query: its answer. */
@@ -74,14 +79,20 @@ export async function attemptDelivery(
   const address = checkPushUrl(endpoint.url, world);
   if (!address.ok) return report(null, { code: "address-refused", detail: address.detail }, "");
 
-  const answer = await send(endpoint, message, topic, attemptNumber, world, startedAtMs);
+  const access = await accessTo(endpoint, address.url, world);
+  if (!access.ok) return report(null, access.error, "");
+
+  const { userAgent, fillRandom } = world;
+  const context = { topic, attemptNumber, nowMs: startedAtMs, userAgent, fillRandom, token: access.token };
+  const answer = await send(endpoint, address.url, message, context, world);
   if (!answer.ok) return report(null, answer.error, "");
 
   const { response } = answer;
   const error = statusError(response.status);
   const isAnswer = message.answerByMs !== undefined && error === null;
   const read = await readBounded(response.body, isAnswer ? MAX_BODY_BYTES : MAX_READ_BYTES);
-  return report(response.status, error, textHead(read), {
+  if (response.status === 401 && endpoint.auth !== undefined) forgetToken(endpoint.auth);
+  return report(response.status, error, textHead(read, (text) => withoutSecrets(text, endpoint, access.token)), {
     gone: response.status === 410,
     retryAfterMs: RETRY_AFTER_STATUSES.has(response.status)
       ? parseRetryAfter(response.headers.get("retry-after"), world.now())
@@ -94,24 +105,33 @@ type Answer =
   | { readonly ok: true; readonly response: Response }
   | { readonly ok: false; readonly error: { code: AttemptError; detail: string } };
 
+type Access =
+  | { readonly ok: true; /** Null for an endpoint without authentication. */ readonly token: string | null }
+  | { readonly ok: false; readonly error: { code: AttemptError; detail: string } };
+
+/** What has to be known before anything is sent: that the name leads to public addresses, and a token where one is asked for. */
+async function accessTo({ auth }: DeliveryEndpoint, url: URL, world: AttemptWorld): Promise<Access> {
+  const name = await world.dns?.check(url, world);
+  if (name?.ok === false) return fault(name.reason === "unresolved" ? "address-unresolved" : "address-refused", name.detail);
+  if (auth === undefined) return { ok: true, token: null };
+  const authorization = await authorize(auth, world);
+  return authorization.ok ? authorization : fault("authentication-failed", authorization.detail);
+}
+
 async function send(
   endpoint: DeliveryEndpoint,
+  url: URL,
   message: StoredMessage,
-  topic: string,
-  attemptNumber: number,
+  context: RequestContext,
   world: AttemptWorld,
-  nowMs: number,
 ): Promise<Answer> {
-  const { userAgent, fillRandom } = world;
-  const built = await webhookRequest(endpoint, message, { topic, attemptNumber, nowMs, userAgent, fillRandom }).catch(
-    () => null,
-  );
+  const built = await webhookRequest(endpoint, message, context).catch(() => null);
   if (built === null) return fault("signing-failed", "The request could not be built or signed.");
   // AbortSignal.timeout() would keep its timer until it fires, answered or not.
   const abort = new AbortController();
   const timer = setTimeout(() => abort.abort(), endpoint.timeoutSeconds * 1000);
   try {
-    const response = await world.fetch(endpoint.url, {
+    const response = await world.fetch(url.href, {
       method: "POST",
       headers: built.headers,
       body: built.body,
@@ -129,7 +149,7 @@ async function send(
   }
 }
 
-function fault(code: AttemptError, detail: string): Answer {
+function fault(code: AttemptError, detail: string): { readonly ok: false; readonly error: { code: AttemptError; detail: string } } {
   return { ok: false, error: { code, detail: detail.slice(0, MAX_DETAIL_LENGTH) } };
 }
 

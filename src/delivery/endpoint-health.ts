@@ -1,16 +1,18 @@
 import { describeError, log } from "../log.ts";
-import { disableEndpoint, setEndpointHealth } from "../storage/endpoints.ts";
+import { disableEndpoint, findEndpointAddresses, setEndpointHealth } from "../storage/endpoints.ts";
 import type { AttemptReport } from "./attempt.ts";
 import type { DeliveryEndpoint } from "./endpoint.ts";
+import { releaseResumed } from "./release.ts";
+import { changedAddresses, releaseAddresses } from "./release-addresses.ts";
 import { healthChange } from "./verdict.ts";
 
 /** Carries what attempts say of an endpoint into the control plane: only when its health turns, once a group. */
 export class EndpointHealth {
-  readonly #db: D1Database;
+  readonly #env: Cloudflare.Env;
   readonly #told = new Set<string>();
 
-  constructor(db: D1Database) {
-    this.#db = db;
+  constructor(env: Cloudflare.Env) {
+    this.#env = env;
   }
 
   /** Never throws: an endpoint's health is told again by its next attempt. */
@@ -22,17 +24,29 @@ export class EndpointHealth {
     try {
       switch (health.change) {
         case "started-failing":
-          await setEndpointHealth(this.#db, endpoint.id, health.sinceMs);
+          await setEndpointHealth(this.#env.DB, endpoint.id, health.sinceMs);
           return;
         case "recovered":
-          await setEndpointHealth(this.#db, endpoint.id, null);
+          await setEndpointHealth(this.#env.DB, endpoint.id, null);
           return;
         case "disable":
-          await disableEndpoint(this.#db, endpoint.id, health.reason, report.record.startedAtMs);
+          await this.#disable(endpoint, health.reason, report.record.startedAtMs);
           return;
       }
     } catch (error) {
       log("warn", "endpoint.health-not-saved", { endpointId: endpoint.id, change: health.change, error: describeError(error) });
     }
+  }
+
+  /** What waits for it in a queue goes to the other members or can be pulled; what falls back to its mailbox, does so now. */
+  async #disable({ id, tenantId, fallback }: DeliveryEndpoint, reason: string, atMs: number): Promise<void> {
+    if (!(await disableEndpoint(this.#env.DB, id, reason, atMs))) return;
+    const disabledAtMs = Date.now();
+    const after = await findEndpointAddresses(this.#env.DB, tenantId, id);
+    const before = after === null ? null : ({ ...after, status: "active" } as const);
+    await Promise.all([
+      releaseAddresses(this.#env, tenantId, changedAddresses(before, after), disabledAtMs),
+      fallback === "pull" ? releaseResumed(this.#env, tenantId, id, disabledAtMs) : undefined,
+    ]);
   }
 }

@@ -1,3 +1,5 @@
+import type { OAuth2Credentials } from "./endpoint-auth.ts";
+
 /** How a push request is put on the wire (§4). */
 export type DeliveryFormat = "raw" | "cloudevents" | "cloudevents-json";
 
@@ -15,6 +17,10 @@ export type DeliveryEndpoint = {
   readonly headers: Readonly<Record<string, string>>;
   /** Keys that sign now: the current one first, then those of a rotation's overlap. */
   readonly signingKeys: readonly CryptoKey[];
+  /** The tenant's Ed25519 key, where the endpoint asks for `v1a` signatures too. */
+  readonly asymmetricKey?: CryptoKey;
+  /** How requests to it are authenticated, beside its headers. */
+  readonly auth?: OAuth2Credentials;
   readonly timeoutSeconds: number;
   /** Seconds between attempts; `[]` means one attempt only. */
   readonly retryScheduleSeconds: readonly number[];

@@ -1,6 +1,8 @@
 import { z } from "zod";
 import type { KeyRing } from "../crypto/keyring.ts";
 import type { EndpointWithSecrets } from "../storage/endpoints.ts";
+import { importPrivateKey } from "./ed25519-key.ts";
+import { OAuth2Credentials } from "./endpoint-auth.ts";
 import type { DeliveryEndpoint } from "./endpoint.ts";
 import { importSigningKey } from "./signing-secret.ts";
 
@@ -15,17 +17,22 @@ const CustomHeaders = z.record(z.string(), z.string());
  */
 const openedKeys = new Map<string, CryptoKey>();
 const openedHeaders = new Map<string, Readonly<Record<string, string>>>();
+const openedAuth = new Map<string, OAuth2Credentials>();
 
 /**
- * Opens an endpoint for delivery: its secrets as signing keys, the current one first, and its own headers. Throws when
- * a value was not sealed for its row under a key of the ring, and for one without a secret: nothing goes out unsigned.
+ * Opens an endpoint for delivery: its secrets as signing keys, the current one first, its own headers and credentials.
+ * Throws when a value was not sealed for its row under a key of the ring, and for one without a secret or the key it
+ * asks for: nothing goes out unsigned.
  */
 export async function openDeliveryEndpoint(row: EndpointWithSecrets, keyRing: KeyRing): Promise<DeliveryEndpoint> {
-  const [headers, ...signingKeys] = await Promise.all([
+  const [headers, auth, asymmetricKey, ...signingKeys] = await Promise.all([
     openHeaders(row, keyRing),
+    openAuth(row, keyRing),
+    row.signingKey === null ? null : openKey(row.signingKey.sealed, `${row.tenant_id}/${row.signingKey.id}`, keyRing, importPrivateKey),
     ...row.secrets.map((secret) => openKey(secret.sealed, `${row.tenant_id}/${secret.id}`, keyRing)),
   ]);
   if (signingKeys.length === 0 && row.kind === "push") throw new Error(`endpoint ${row.id} has no signing secret`);
+  if (asymmetricKey === null && row.asymmetric) throw new Error(`endpoint ${row.id} has no asymmetric key`);
   return {
     id: row.id,
     tenantId: row.tenant_id,
@@ -35,6 +42,8 @@ export async function openDeliveryEndpoint(row: EndpointWithSecrets, keyRing: Ke
     format: row.format,
     headers,
     signingKeys,
+    ...(asymmetricKey === null ? {} : { asymmetricKey }),
+    ...(auth === null ? {} : { auth }),
     timeoutSeconds: row.timeout_seconds,
     retryScheduleSeconds: row.retry_schedule,
     ordered: row.ordered,
@@ -55,8 +64,25 @@ export async function openHeaders(
   return remember(openedHeaders, row.headers, CustomHeaders.parse(JSON.parse(text)));
 }
 
-async function openKey(sealed: string, context: string, keyRing: KeyRing): Promise<CryptoKey> {
-  return openedKeys.get(sealed) ?? remember(openedKeys, sealed, await importSigningKey(await keyRing.open(sealed, context)));
+/** The credentials of an endpoint in clear: the same object as long as they do not change. */
+export async function openAuth(
+  row: { readonly id: string; readonly tenant_id: string; readonly auth: string | null },
+  keyRing: KeyRing,
+): Promise<OAuth2Credentials | null> {
+  if (row.auth === null) return null;
+  const known = openedAuth.get(row.auth);
+  if (known !== undefined) return known;
+  const text = await keyRing.open(row.auth, `${row.tenant_id}/${row.id}`);
+  return remember(openedAuth, row.auth, OAuth2Credentials.parse(JSON.parse(text)));
+}
+
+async function openKey(
+  sealed: string,
+  context: string,
+  keyRing: KeyRing,
+  importKey: (text: string) => Promise<CryptoKey> = importSigningKey,
+): Promise<CryptoKey> {
+  return openedKeys.get(sealed) ?? remember(openedKeys, sealed, await importKey(await keyRing.open(sealed, context)));
 }
 
 function remember<Value>(opened: Map<string, Value>, sealed: string, value: Value): Value {

@@ -3,6 +3,10 @@ export type AttemptError =
   | "timed-out"
   | "connection-failed"
   | "address-refused"
+  /** The name's addresses could not be looked up: nothing was sent. */
+  | "address-unresolved"
+  /** No token could be had to authenticate with: nothing was sent. */
+  | "authentication-failed"
   | "redirect-refused"
   | "status"
   | "signing-failed";

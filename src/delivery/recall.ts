@@ -11,21 +11,21 @@ import { MEMBER_TARGET } from "./destination.ts";
 /** Long enough to re-open ten messages; if that fails they are there to be pulled or recalled again. */
 const VISIBILITY_SECONDS = 30;
 const MAX_PER_CALL = 10;
-/** What one recall takes at most; pulling and the next recall take the rest. */
+/** What one recall takes at most; pulling and the cron's recalls take the rest. */
 const MAX_RECALLED = 10_000;
 
 /**
  * Brings what waits in a queue's mailbox back to its push members, once it has some: each message is opened again in
- * the queue's stream, and only then taken out of the mailbox. How many it was.
+ * the queue's stream, and only then taken out of the mailbox. How many it was, at most about `limit`.
  */
-export async function recallQueue(env: Cloudflare.Env, tenantId: string, name: string): Promise<number> {
+export async function recallQueue(env: Cloudflare.Env, tenantId: string, name: string, limit = MAX_RECALLED): Promise<number> {
   const queue = await findQueue(env.DB, tenantId, name);
   if (queue === null) return 0;
   const box = boxOfQueue({ tenantId, name, maxReceives: queue.maxReceives, retentionSeconds: queue.retentionSeconds });
   const mailbox = openMailbox(env, isolateOf(env).config);
   const stream = streamName({ tenantId, kind: "queues", name });
   let recalled = 0;
-  while (recalled < MAX_RECALLED) {
+  while (recalled < limit) {
     const received = await mailbox.receive(box, { max: MAX_PER_CALL, waitSeconds: 0, visibilitySeconds: VISIBILITY_SECONDS });
     if (!received.ok) {
       log("warn", "queue.recall-failed", { queue: name, code: received.code, detail: received.detail });

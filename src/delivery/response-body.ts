@@ -30,9 +30,10 @@ export async function readBounded(body: ReadableStream<Uint8Array> | null, maxBy
   return joined(chunks, Math.min(length, maxBytes));
 }
 
-/** The first 4 KiB as text, for history. */
-export function textHead(bytes: Uint8Array): string {
-  return new TextDecoder().decode(bytes.subarray(0, MAX_KEPT_BYTES));
+/** The first 4 KiB as text, for history; `mask` sees more than is kept, so that nothing of a secret stays at the edge. */
+export function textHead(bytes: Uint8Array, mask: (text: string) => string): string {
+  const masked = mask(new TextDecoder().decode(bytes.subarray(0, MAX_READ_BYTES)));
+  return new TextDecoder().decode(new TextEncoder().encode(masked).subarray(0, MAX_KEPT_BYTES));
 }
 
 function joined(chunks: readonly Uint8Array[], length: number): Uint8Array {

@@ -15,6 +15,8 @@ export type RequestContext = {
   readonly nowMs: number;
   readonly userAgent: string;
   readonly fillRandom: FillRandom;
+  /** The bearer token of an endpoint that is authenticated to, else null. */
+  readonly token: string | null;
 };
 
 /**
@@ -34,6 +36,7 @@ export async function webhookRequest(
     headers: {
       "user-agent": context.userAgent,
       ...endpoint.headers,
+      ...(context.token === null ? {} : { authorization: `Bearer ${context.token}` }),
       ...attributeHeaders(message.attributes),
       ...formatHeaders,
       "content-type": contentType,
@@ -42,7 +45,13 @@ export async function webhookRequest(
       traceparent: childTraceparent(message.traceparent, context.fillRandom),
       "webhook-id": message.id,
       "webhook-timestamp": String(timestampSeconds),
-      "webhook-signature": await webhookSignature(message.id, timestampSeconds, body, endpoint.signingKeys),
+      "webhook-signature": await webhookSignature(
+        message.id,
+        timestampSeconds,
+        body,
+        endpoint.signingKeys,
+        endpoint.asymmetricKey,
+      ),
     },
   };
 }

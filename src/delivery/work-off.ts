@@ -36,7 +36,7 @@ export async function workOff(group: DeliveryGroup, collector: ResultCollector, 
     deferAll(group.work, readAtMs + UNREADABLE_DELAY_MS).forEach(collector.push);
     return;
   }
-  const health = new EndpointHealth(env.DB);
+  const health = new EndpointHealth(env);
   await attemptWork(group.work, {
     stream,
     destinationOf,

@@ -1,16 +1,19 @@
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import { accessLog } from "./middleware/access-log.ts";
 import { authenticate } from "./middleware/authenticate.ts";
+import { boundToken } from "./middleware/bound-token.ts";
 import { configuration } from "./middleware/configuration.ts";
 import { idempotency } from "./middleware/idempotency.ts";
 import { jsonBody } from "./middleware/json-body.ts";
 import { knownRoute } from "./middleware/known-route.ts";
 import { ownChanges } from "./middleware/own-changes.ts";
+import { rateLimit } from "./middleware/rate-limit.ts";
 import { responseHeaders } from "./middleware/response-headers.ts";
 import { onError } from "./on-error.ts";
 import { type AppEnv, createRouter } from "./router.ts";
 import { audit } from "./routes/audit.ts";
 import { commands } from "./routes/commands.ts";
+import { consumers } from "./routes/consumers.ts";
 import { dead } from "./routes/dead.ts";
 import { direct } from "./routes/direct.ts";
 import { documentation } from "./routes/documentation.ts";
@@ -18,30 +21,36 @@ import { endpointActions } from "./routes/endpoint-actions.ts";
 import { endpointHistory } from "./routes/endpoint-history.ts";
 import { endpoints } from "./routes/endpoints.ts";
 import { inbound } from "./routes/inbound.ts";
+import { jobs } from "./routes/jobs.ts";
+import { jwks } from "./routes/jwks.ts";
 import { messages } from "./routes/messages.ts";
 import { operation } from "./routes/operation.ts";
 import { publishing } from "./routes/publishing.ts";
 import { pull } from "./routes/pull.ts";
 import { queries } from "./routes/queries.ts";
 import { queues } from "./routes/queues.ts";
+import { replay } from "./routes/replay.ts";
 import { replies } from "./routes/replies.ts";
 import { sources } from "./routes/sources.ts";
 import { stats } from "./routes/stats.ts";
 import { streamRoutes } from "./routes/stream.ts";
 import { subscriptions } from "./routes/subscriptions.ts";
+import { tail } from "./routes/tail.ts";
 import { tenants } from "./routes/tenants.ts";
 import { tokens } from "./routes/tokens.ts";
+import { topics } from "./routes/topics.ts";
 import { streamCors } from "./stream-cors.ts";
 
 /** The HTTP face: what every request passes, in this order, and the routes it may reach. */
 export function createApp(): OpenAPIHono<AppEnv> {
   const app = createRouter();
   app.onError(onError);
+  app.use(responseHeaders, accessLog);
   app.use("/v1/stream/*", streamCors);
-  app.use(responseHeaders, accessLog, knownRoute(app));
+  app.use(knownRoute(app));
   app.use("/in/*", configuration);
-  app.use("/metrics", configuration, authenticate);
-  app.use("/v1/*", configuration, authenticate, idempotency, jsonBody, ownChanges);
+  app.use("/metrics", configuration, authenticate, rateLimit, boundToken);
+  app.use("/v1/*", configuration, authenticate, rateLimit, boundToken, idempotency, jsonBody, ownChanges);
 
   app.route("/", publishing);
   app.route("/", commands);
@@ -50,13 +59,18 @@ export function createApp(): OpenAPIHono<AppEnv> {
   app.route("/", endpoints);
   app.route("/", endpointActions);
   app.route("/", endpointHistory);
+  app.route("/", replay);
   app.route("/", subscriptions);
   app.route("/", queues);
   app.route("/", pull);
   app.route("/", replies);
   app.route("/", streamRoutes);
+  app.route("/", tail);
+  app.route("/", topics);
+  app.route("/", consumers);
   app.route("/", messages);
   app.route("/", dead);
+  app.route("/", jobs);
   app.route("/", sources);
   app.route("/", inbound);
   app.route("/", tenants);
@@ -64,6 +78,7 @@ export function createApp(): OpenAPIHono<AppEnv> {
   app.route("/", audit);
   app.route("/", stats);
   app.route("/", operation);
+  app.route("/", jwks);
   app.route("/", documentation(app));
   return app;
 }

@@ -81,6 +81,24 @@ const CustomHeaders = z
     example: { authorization: "Bearer abc" },
   });
 
+const Asymmetric = z
+  .boolean()
+  .openapi({ description: "Adds a `v1a` signature (Ed25519), by the tenant's key in `/.well-known/jwks.json`" });
+
+const CREDENTIAL_ERROR = "Must be 1 to 512 printable characters.";
+const Credential = z.string().regex(/^[\x20-\x7e]{1,512}$/, { error: CREDENTIAL_ERROR });
+const Auth = z
+  .strictObject({
+    kind: z.literal("oauth2", { error: "Must be `oauth2`." }),
+    tokenUrl: z.string().openapi({ description: "Public and https, as the URL", example: "https://auth.example.com/token" }),
+    clientId: Credential,
+    clientSecret: Credential.openapi({ description: "Shown as `***`; sent back so, it stays as it is" }),
+    scope: Credential.nullable().default(null),
+  })
+  .openapi("EndpointAuth", {
+    description: "A bearer token is fetched with these client credentials (RFC 6749 §4.4) and sent as `authorization`",
+  });
+
 export const SigningSecret = z
   .string()
   .refine((secret) => parseSigningSecret(secret) !== null, {
@@ -140,6 +158,8 @@ export const CreateEndpoint = z
     queue: QueueName.default(null),
     format: Format.default("raw"),
     headers: CustomHeaders.default(null),
+    asymmetric: Asymmetric.default(false),
+    auth: Auth.nullable().default(null),
     secret: SigningSecret.optional(),
     timeoutSeconds: TimeoutSeconds.default(DEFAULT_TIMEOUT_SECONDS),
     retrySchedule: RetrySchedule.default([...DEFAULT_RETRY_SCHEDULE_SECONDS]),
@@ -163,6 +183,8 @@ export const PatchEndpoint = z
     queue: QueueName,
     format: Format,
     headers: CustomHeaders,
+    asymmetric: Asymmetric,
+    auth: Auth.nullable(),
     timeoutSeconds: TimeoutSeconds,
     retrySchedule: RetrySchedule,
     rateLimit: RateLimit,
@@ -183,6 +205,8 @@ const endpointFields = {
   topics: z.array(z.string()).openapi({ description: "The patterns of its subscriptions" }),
   format: Format,
   headers: z.record(z.string(), z.string()).openapi({ description: "Names; the values are masked" }),
+  asymmetric: Asymmetric,
+  auth: Auth.nullable(),
   timeoutSeconds: z.number(),
   retrySchedule: z.array(z.number()),
   rateLimit: z.number().nullable(),

@@ -41,7 +41,7 @@ export function openApiDocument(app: OpenAPIHono<AppEnv>): Document {
   app.openAPIRegistry.registerComponent("securitySchemes", "bearer", {
     type: "http",
     scheme: "bearer",
-    description: "An API token (`pst_…`)",
+    description: "An API token (`pst_…`), or a JWT of a configured issuer",
   });
   const document = app.getOpenAPI31Document({
     openapi: "3.1.0",

@@ -75,17 +75,24 @@ function refuse(): never {
   });
 }
 
+/** By the key of the ring, which lives as long as the isolate: a live tail makes a cursor for every event. */
+const cursorKeys = new WeakMap<Uint8Array, CryptoKey>();
+
 /** A key of its own for cursors, so that the encryption key is used for one thing only. */
 async function cursorKey(encryptionKey: Uint8Array): Promise<CryptoKey> {
+  const known = cursorKeys.get(encryptionKey);
+  if (known !== undefined) return known;
   const root = await crypto.subtle.importKey("raw", encryptionKey, "HKDF", false, ["deriveKey"]);
   const info = new TextEncoder().encode("postern cursor v1");
-  return crypto.subtle.deriveKey(
+  const derived = await crypto.subtle.deriveKey(
     { name: "HKDF", hash: "SHA-256", salt: new Uint8Array(), info },
     root,
     { name: "HMAC", hash: "SHA-256", length: 256 },
     false,
     ["sign"],
   );
+  cursorKeys.set(encryptionKey, derived);
+  return derived;
 }
 
 function bound(scope: CursorScope, payload: Uint8Array): Uint8Array {

@@ -1,4 +1,5 @@
 import { newId } from "../ids.ts";
+import { fillFromPool } from "../random-pool.ts";
 import { attributesFromHeaders } from "../messages/attributes.ts";
 import { type CloudEventsMode, detectMode, parseBatch, parseBinary, type ParsedEvents, parseStructured } from "../messages/cloudevents.ts";
 import { type Attributes, type EventContext, MAX_BODY_BYTES, type NewMessage } from "../messages/message.ts";
@@ -67,12 +68,11 @@ export async function readPublish(request: Request): Promise<{ batched: boolean;
 
 /** Gives messages their ids: the chosen one, one of the idempotency key, or a new one. */
 export async function identify(sent: readonly SentMessage[], by: Identify): Promise<NewMessage[]> {
-  const fillRandom = (bytes: Uint8Array): void => void crypto.getRandomValues(bytes);
   const parent = parseTraceparent(by.traceparent);
   return Promise.all(
     sent.map(async ({ chosenId, contentType, attributes, event, body }, index): Promise<NewMessage> => {
       const stableId = scopedId(chosenId, by.idScope) ?? idOfKey(by.idempotencyKeyHash, index);
-      const id = stableId === null ? newId("msg", by.nowMs, fillRandom) : await messageIdFor(stableId);
+      const id = stableId === null ? newId("msg", by.nowMs, fillFromPool) : await messageIdFor(stableId);
       const context = chosenId !== null && id !== chosenId ? { ...event, id: chosenId } : event;
       return {
         id,
@@ -80,7 +80,7 @@ export async function identify(sent: readonly SentMessage[], by: Identify): Prom
         contentType,
         attributes,
         ...(context === undefined ? {} : { event: context }),
-        traceparent: parent ?? newTraceparent(fillRandom),
+        traceparent: parent ?? newTraceparent(fillFromPool),
         body,
       };
     }),

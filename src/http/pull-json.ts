@@ -1,5 +1,5 @@
 import type { z } from "@hono/zod-openapi";
-import { toBase64 } from "../crypto/base64.ts";
+import { contentFields } from "../messages/content-fields.ts";
 import { type ReceiptKeys, sealReceipt } from "../mailbox/receipt.ts";
 import type { Taken } from "./pull-receive.ts";
 import type { PulledMessage, PulledMessages } from "./pull-schemas.ts";
@@ -30,19 +30,7 @@ async function presentMessage({ box, message }: Taken, reader: Reader): Promise<
     ...(event === undefined ? {} : { event }),
     ...(answerByMs === undefined ? {} : { answerBy: toTime(answerByMs) }),
     ...(reader.severalQueues ? { queue: box.id } : {}),
-    ...content(body),
+    ...contentFields(body),
     receipt: await sealReceipt(reader.keys, reader.tenantId, { kind: box.kind, id: box.id, handle }),
   };
-}
-
-// A byte order mark is content: it must come out again.
-const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-
-/** Text only where it encodes to the same bytes again, which valid UTF-8 does. */
-function content(body: Uint8Array): { data: string } | { dataBase64: string } {
-  try {
-    return { data: strictUtf8.decode(body) };
-  } catch {
-    return { dataBase64: toBase64(body) }; // not UTF-8
-  }
 }

@@ -46,7 +46,7 @@ export async function receiveNow(receiver: Receiver): Promise<Received> {
     );
     for (const { box, max, result } of answers) {
       if (result.ok) {
-        taken.push(...result.messages.map((message) => ({ box, message })));
+        taken.push(...stillWanted(receiver, box, result.messages));
         if (result.messages.length >= max) rest.push(box);
       } else {
         fault = result;
@@ -104,7 +104,7 @@ async function firstOf(receiver: Receiver, boxes: readonly BoxRef[], waitSeconds
     const result = await mailbox.receive(box, { max, waitSeconds, visibilitySeconds, signal: enough.signal });
     if (!result.ok) return logFault(box, result);
     reachable.push(box);
-    const own = result.messages.map((message) => ({ box, message }));
+    const own = stillWanted(receiver, box, result.messages);
     if (answered) return putBack(mailbox, own);
     taken.push(...own);
   };
@@ -124,6 +124,20 @@ async function firstOf(receiver: Receiver, boxes: readonly BoxRef[], waitSeconds
 }
 
 type Share = { readonly box: BoxRef; readonly max: number };
+
+/** Without the queries whose callers' time is over: nobody wants them done, so they are taken out for good. */
+function stillWanted({ mailbox, background }: Receiver, box: BoxRef, messages: readonly ReceivedMessage[]): Taken[] {
+  const nowMs = Date.now();
+  const over = messages.filter(({ answerByMs }) => answerByMs !== undefined && answerByMs <= nowMs);
+  if (over.length > 0) {
+    const drop = async (): Promise<void> => {
+      const result = await mailbox.ack(box, over.map(({ handle }) => handle));
+      if ("code" in result) logFault(box, result);
+    };
+    background(drop());
+  }
+  return messages.filter((message) => !over.includes(message)).map((message) => ({ box, message }));
+}
 
 /** `max` in parts as equal as can be, for as many boxes as get at least one. */
 function sharesOf(max: number, boxes: readonly BoxRef[]): Share[] {

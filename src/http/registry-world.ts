@@ -1,4 +1,5 @@
 import type { Context } from "hono";
+import { isolateOf } from "../isolate.ts";
 import type { Outcome, Refusal } from "../registry/refusal.ts";
 import type { RegistryWorld } from "../registry/world.ts";
 import { auditStatement } from "../storage/audit.ts";
@@ -13,6 +14,7 @@ export function registryWorld(c: Context<AppEnv>): RegistryWorld {
     db,
     keyRing: c.get("keyRing"),
     guard: c.get("config"),
+    dns: isolateOf(c.env).world.dns,
     tenantId: c.get("principal").tenantId,
     nowMs: Date.now(),
     audit: (change) => auditStatement(db, auditEntry(c, change)),
@@ -54,6 +56,8 @@ function problemOf(refusal: Refusal): Problem {
       return { code: "unknown-queue", detail: "Create it with PUT, or by subscribing an endpoint with it." };
     case "queue-in-use":
       return { code: "conflict", detail: queueInUse(refusal.endpointIds) };
+    case "name-unresolved":
+      return { code: "unavailable", detail: `${refusal.detail} Send the request again.`, headers: { "retry-after": "5" } };
     case "mailbox-unavailable":
       return { code: "unavailable", detail: refusal.detail };
   }

@@ -1,18 +1,22 @@
 import { OpenAPIHono, type z } from "@hono/zod-openapi";
 import type { Config } from "../config.ts";
 import type { KeyRing } from "../crypto/keyring.ts";
+import type { TenantLimits } from "../storage/limits.ts";
+import type { TokenBinding } from "../storage/tokens.ts";
 import { type FieldError, type Problem, ProblemError, problemResponse } from "./problem.ts";
 
 export type Scope = "publish" | "consume" | "manage" | "read" | "admin";
 
 /** Who is asking, and for which tenant. An operator may name any; their scopes hold in each. */
 export type Principal = {
-  /** `tok_…`, or `operator` for the token of the environment. */
+  /** `tok_…`, `operator` for the token of the environment, or `jwt:` with subject and issuer. */
   readonly tokenId: string;
   readonly operator: boolean;
   /** The tenant of the token, or the one an operator named in `Postern-Tenant` (absent: `default`). */
   readonly tenantId: string;
   readonly scopes: ReadonlySet<Scope>;
+  /** Of a token that is good for one endpoint only. */
+  readonly binding?: TokenBinding;
 };
 
 /** What middleware leaves for the routes. */
@@ -21,6 +25,12 @@ export type AppVariables = {
   config: Config;
   keyRing: KeyRing;
   principal: Principal;
+  /** What the tenant may use, null where the gateway's own limit counts. */
+  limits: TenantLimits;
+  /** The one endpoint of a bound token, where the request is about endpoints. */
+  boundEndpointId: string | undefined;
+  /** The values of `RateLimit-Policy` and `RateLimit`. */
+  rateLimit: { readonly policy: string; readonly state: string } | undefined;
   /** SHA-256 of the tenant's `Idempotency-Key`, hex, while a request with one runs for the first time. */
   idempotencyKeyHash: string | undefined;
 };

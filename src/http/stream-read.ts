@@ -119,7 +119,7 @@ function followStream(c: Context<AppEnv>, log: ReadableLog, first: GoodRead, { c
   const encoder = new TextEncoder();
   let left = false;
   c.header("content-type", "text/event-stream");
-  c.header("cache-control", "no-store, no-transform");
+  c.header("cache-control", "no-cache, no-transform");
   if (!isText(first.info.contentType)) c.header("stream-sse-data-encoding", "base64");
   const events = new ReadableStream<Uint8Array>({
     async pull(controller) {

@@ -25,7 +25,7 @@ export function tryThis({ gatewayUrl, subscriberPort, environment, emulators, se
     "",
     "Publish a message:",
     `  curl -i ${gatewayUrl}/v1/events/${topic} \\`,
-    `    -H 'authorization: Bearer ${token}' -H 'content-type: application/json' -d '{"hello":"world"}'`,
+    `    -H "authorization: Bearer ${token}" -H 'content-type: application/json' -d '{"hello":"world"}'`,
   ];
   if (emulators.sns !== null && subscriberPort !== null) {
     lines.push(

@@ -13,6 +13,7 @@ const Envelope = z.object({
   contentType: z.string(),
   attributes: z.record(z.string(), z.string()),
   event: z.record(z.string(), z.string()).optional(),
+  answerBy: z.iso.datetime({ offset: true }).optional(),
   data: z.string().optional(),
   dataBase64: z.string().optional(),
   contentRef: z.object({ stream: z.string(), offset: z.number().int().nonnegative() }).optional(),
@@ -37,16 +38,23 @@ export function encodeEnvelope(message: BoxMessage): EncodedEnvelope {
 export function parseEnvelope(text: string): Omit<TakenMessage, "receiveCount" | "handle"> | null {
   const envelope = Envelope.safeParse(parseJson(text));
   if (!envelope.success) return null;
-  const { time, event, data, dataBase64, contentRef, ...rest } = envelope.data;
+  const { time, event, answerBy, data, dataBase64, contentRef, ...rest } = envelope.data;
   const body = bodyOf({ data, dataBase64, contentRef });
   if (body === undefined) return null;
-  return { ...rest, timeMs: Date.parse(time), ...(event === undefined ? {} : { event }), body };
+  return {
+    ...rest,
+    timeMs: Date.parse(time),
+    ...(event === undefined ? {} : { event }),
+    ...(answerBy === undefined ? {} : { answerByMs: Date.parse(answerBy) }),
+    body,
+  };
 }
 
 function encode(message: BoxMessage, content: object): EncodedEnvelope {
-  const { id, topic, stream, offset, timeMs, contentType, attributes, event } = message;
+  const { id, topic, stream, offset, timeMs, contentType, attributes, event, answerByMs } = message;
+  const answerBy = answerByMs === undefined ? undefined : new Date(answerByMs).toISOString();
   const time = new Date(timeMs).toISOString();
-  const text = escapeForSqs(JSON.stringify({ id, topic, stream, offset, time, contentType, attributes, event, ...content }));
+  const text = escapeForSqs(JSON.stringify({ id, topic, stream, offset, time, contentType, attributes, event, answerBy, ...content }));
   return { text, bytes: utf8.encode(text).length };
 }
 

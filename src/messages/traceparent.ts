@@ -10,6 +10,7 @@ const SPAN_ID_BYTES = 8;
 /** `sampled` and `random-trace-id`: the flags that are defined; others must not be passed on. */
 const KNOWN_FLAGS = 0x03;
 const SAMPLED = "01";
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
 
 /** The header in its version 00 form; null when it is absent or breaks the grammar, and a new trace must start. */
 export function parseTraceparent(header: string | null): string | null {
@@ -40,5 +41,7 @@ function randomId(byteCount: number, fillRandom: FillRandom): string {
   fillRandom(bytes);
   // an id of zeros only means "invalid"
   if (bytes.every((byte) => byte === 0)) bytes[byteCount - 1] = 1;
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  let hex = "";
+  for (const byte of bytes) hex += HEX[byte] ?? "";
+  return hex;
 }

@@ -1,4 +1,4 @@
-import { openHeaders } from "../delivery/open-endpoint.ts";
+import { openAuth, openHeaders } from "../delivery/open-endpoint.ts";
 import {
   type EndpointChange,
   type EndpointWithTopics,
@@ -18,8 +18,9 @@ import {
   updateSelections,
 } from "../storage/subscriptions.ts";
 import { membershipStatements, newSubscriptions, sealHeaders } from "./create-endpoint.ts";
-import { type EndpointPatch, unmaskHeaders, urlFault } from "./endpoint-input.ts";
+import { type EndpointPatch, unmaskAuth, unmaskHeaders, urlFault } from "./endpoint-input.ts";
 import { type EndpointView, viewEndpoint } from "./endpoint-view.ts";
+import { authFaults, nameRefusal, sealAuth, signingKeyStatements } from "./outbound.ts";
 import { accept, type Fault, type Outcome, type Refusal, refuse } from "./refusal.ts";
 import { refusalOf } from "./rules.ts";
 import type { RegistryWorld } from "./world.ts";
@@ -38,13 +39,17 @@ export async function changeEndpoint(
   const current = await findEndpoint(db, tenantId, id);
   if (current === null) return refuse({ code: "no-such-endpoint" });
   const headers = unmaskHeaders(patch.headers ?? {}, await openHeaders(current, keyRing));
-  const refusal = patchRefusal(world, current, patch, headers.faults);
+  const auth = unmaskAuth(patch.auth ?? null, await openAuth(current, keyRing));
+  const faults = [...headers.faults, ...auth.faults, ...authFaults(world, patch.auth)];
+  const refusal = patchRefusal(world, current, patch, faults) ?? (await nameRefusal(world, patch));
   if (refusal !== null) return refuse(refusal);
 
   const change = columnsOf(patch);
   if (patch.headers !== undefined) change.headers = await sealHeaders(keyRing, tenantId, id, headers.headers);
+  if (patch.auth !== undefined) change.auth = await sealAuth(keyRing, tenantId, id, auth.auth);
   try {
     const results = await db.batch([
+      ...(await signingKeyStatements(world, patch.asymmetric)),
       updateEndpoint(db, tenantId, id, change, nowMs),
       ...subscriptionStatements(world, id, patch),
       world.audit({ action: "endpoint.update", target: id, before: await viewEndpoint(current, keyRing), after: patch }),
@@ -64,11 +69,11 @@ function patchRefusal(
   world: RegistryWorld,
   current: EndpointWithTopics,
   patch: EndpointPatch,
-  headerFaults: readonly Fault[],
+  otherFaults: readonly Fault[],
 ): Refusal | null {
   const refusal = refusalOf(patch, world.guard);
   if (refusal?.code === "malformed-target") return refusal;
-  const faults: Fault[] = [...headerFaults];
+  const faults: Fault[] = [...otherFaults];
   const url = urlFault(current.kind, patch.url);
   if (url !== null) faults.push(url);
   if (patch.filterScope !== undefined && patch.filter === undefined) {
@@ -86,6 +91,7 @@ function columnsOf(patch: EndpointPatch): WritableChange {
   if (patch.node !== undefined) change.node = patch.node;
   if (patch.url !== undefined) change.url = patch.url;
   if (patch.format !== undefined) change.format = patch.format;
+  if (patch.asymmetric !== undefined) change.asymmetric = patch.asymmetric;
   if (patch.timeoutSeconds !== undefined) change.timeout_seconds = patch.timeoutSeconds;
   if (patch.retrySchedule !== undefined) change.retry_schedule = [...patch.retrySchedule];
   if (patch.rateLimit !== undefined) change.rate_limit = patch.rateLimit;

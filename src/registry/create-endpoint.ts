@@ -4,8 +4,9 @@ import { insertSecret } from "../storage/endpoint-secrets.ts";
 import { type EndpointRow, type EndpointWithTopics, insertEndpoint, isNodeTaken } from "../storage/endpoints.ts";
 import { ensureQueue } from "../storage/queues.ts";
 import { insertMembership, insertSubscriptions, type NewSubscription } from "../storage/subscriptions.ts";
-import { type NewEndpoint, unmaskHeaders, urlFault } from "./endpoint-input.ts";
+import { type NewEndpoint, unmaskAuth, unmaskHeaders, urlFault } from "./endpoint-input.ts";
 import { type EndpointView, viewEndpoint } from "./endpoint-view.ts";
+import { authFaults, nameRefusal, sealAuth, signingKeyStatements } from "./outbound.ts";
 import { accept, type Fault, type Outcome, type Refusal, refuse } from "./refusal.ts";
 import { keyedPattern, refusalOf } from "./rules.ts";
 import type { RegistryWorld } from "./world.ts";
@@ -15,7 +16,7 @@ export async function createEndpoint(
   world: RegistryWorld,
   input: NewEndpoint,
 ): Promise<Outcome<{ readonly endpoint: EndpointView; readonly secret: string }>> {
-  const refusal = creationRefusal(world, input);
+  const refusal = creationRefusal(world, input) ?? (await nameRefusal(world, input));
   if (refusal !== null) return refuse(refusal);
 
   const { db, keyRing, tenantId, nowMs } = world;
@@ -32,6 +33,7 @@ export async function createEndpoint(
   };
   try {
     await db.batch([
+      ...(await signingKeyStatements(world, input.asymmetric)),
       insertEndpoint(db, row),
       insertSecret(db, tenantId, row.id, {
         id: secretId,
@@ -73,7 +75,11 @@ export function newSubscriptions(topics: readonly string[], nowMs: number): NewS
 function creationRefusal(world: RegistryWorld, input: NewEndpoint): Refusal | null {
   const refusal = refusalOf(input, world.guard);
   if (refusal?.code === "malformed-target") return refusal;
-  const faults: Fault[] = [...unmaskHeaders(input.headers ?? {}, {}).faults];
+  const faults: Fault[] = [
+    ...unmaskHeaders(input.headers ?? {}, {}).faults,
+    ...unmaskAuth(input.auth, null).faults,
+    ...authFaults(world, input.auth),
+  ];
   const url = urlFault(input.kind, input.url);
   if (url !== null) faults.push(url);
   if (input.topics.length === 0 && input.filter !== null) {
@@ -94,6 +100,8 @@ async function newRow({ keyRing, tenantId, nowMs }: RegistryWorld, input: NewEnd
     url: input.url,
     format: input.format,
     headers: input.headers === null ? null : await sealHeaders(keyRing, tenantId, id, input.headers),
+    auth: await sealAuth(keyRing, tenantId, id, input.auth),
+    asymmetric: input.asymmetric,
     timeout_seconds: input.timeoutSeconds,
     retry_schedule: [...input.retrySchedule],
     rate_limit: input.rateLimit,

@@ -1,7 +1,8 @@
+import type { OAuth2Credentials } from "../delivery/endpoint-auth.ts";
 import type { DeliveryFormat } from "../delivery/endpoint.ts";
 import type { EndpointRow } from "../storage/endpoint-row.ts";
 import type { FilterScope } from "../storage/subscriptions.ts";
-import { HEADER_MASK } from "./endpoint-view.ts";
+import { HEADER_MASK, SECRET_MASK } from "./endpoint-view.ts";
 import type { Fault } from "./refusal.ts";
 
 /** What may be asked of an endpoint at any time. */
@@ -12,6 +13,9 @@ export type EndpointSettings = {
   readonly format: DeliveryFormat;
   /** Names in lower case. */
   readonly headers: Readonly<Record<string, string>> | null;
+  /** Whether the tenant's Ed25519 key signs too. */
+  readonly asymmetric: boolean;
+  readonly auth: OAuth2Credentials | null;
   readonly timeoutSeconds: number;
   /** Seconds between attempts. */
   readonly retrySchedule: readonly number[];
@@ -46,6 +50,22 @@ export function urlFault(kind: "push" | "pull", url: string | null | undefined):
   if (kind === "push" && url === null) return { pointer: "/url", detail: "is needed: a push endpoint is a URL" };
   if (kind === "pull" && url !== null) return { pointer: "/url", detail: "leave it out: a pull endpoint has no URL" };
   return null;
+}
+
+/**
+ * The credentials with a masked secret replaced by the one that is stored. It goes where it went before only: who may
+ * not read it must not have it sent to another place.
+ */
+export function unmaskAuth(
+  given: OAuth2Credentials | null,
+  stored: OAuth2Credentials | null,
+): { readonly auth: OAuth2Credentials | null; readonly faults: readonly Fault[] } {
+  if (given === null || given.clientSecret !== SECRET_MASK) return { auth: given, faults: [] };
+  if (stored !== null && stored.tokenUrl === given.tokenUrl && stored.clientId === given.clientId) {
+    return { auth: { ...given, clientSecret: stored.clientSecret }, faults: [] };
+  }
+  const detail = `\`${SECRET_MASK}\` stands for the stored secret of the same \`tokenUrl\` and \`clientId\`: send the secret`;
+  return { auth: null, faults: [{ pointer: "/auth/clientSecret", detail }] };
 }
 
 /** The custom headers with every masked value replaced by the one that is stored; a fault for each there is none of. */

@@ -1,19 +1,23 @@
 import type { KeyRing } from "../crypto/keyring.ts";
-import { openHeaders } from "../delivery/open-endpoint.ts";
+import type { OAuth2Credentials } from "../delivery/endpoint-auth.ts";
+import { openAuth, openHeaders } from "../delivery/open-endpoint.ts";
 import type { EndpointWithTopics } from "../storage/endpoints.ts";
 
 /** Stands for the value of a custom header wherever an endpoint is shown; sent back, it means: as it was. */
 export const HEADER_MASK = "***";
+/** Stands for the client secret of its authentication, in the same way. */
+export const SECRET_MASK = HEADER_MASK;
 
 /** An endpoint as the API shows it: no secret, no header value. */
 export type EndpointView = ReturnType<typeof viewOf>;
 
-/** Opens the header names of an endpoint and shows it. */
+/** Opens the header names and the authentication of an endpoint and shows it. */
 export async function viewEndpoint(endpoint: EndpointWithTopics, keyRing: KeyRing): Promise<EndpointView> {
-  return viewOf(endpoint, Object.keys(await openHeaders(endpoint, keyRing)));
+  const [headers, auth] = await Promise.all([openHeaders(endpoint, keyRing), openAuth(endpoint, keyRing)]);
+  return viewOf(endpoint, Object.keys(headers), auth);
 }
 
-function viewOf(endpoint: EndpointWithTopics, headerNames: readonly string[]) {
+function viewOf(endpoint: EndpointWithTopics, headerNames: readonly string[], auth: OAuth2Credentials | null) {
   return {
     id: endpoint.id,
     name: endpoint.name,
@@ -23,6 +27,8 @@ function viewOf(endpoint: EndpointWithTopics, headerNames: readonly string[]) {
     topics: [...endpoint.topics],
     format: endpoint.format,
     headers: Object.fromEntries(headerNames.map((name) => [name, HEADER_MASK])),
+    asymmetric: endpoint.asymmetric,
+    auth: auth === null ? null : { ...auth, clientSecret: SECRET_MASK },
     timeoutSeconds: endpoint.timeout_seconds,
     retrySchedule: endpoint.retry_schedule,
     rateLimit: endpoint.rate_limit,

@@ -6,6 +6,8 @@ export type Refusal =
   /** A topic pattern, node or queue name breaks the grammar of §1. */
   | { readonly code: "malformed-target"; readonly faults: readonly Fault[] }
   | { readonly code: "invalid"; readonly faults: readonly Fault[] }
+  /** The resolver did not say what a name's addresses are. */
+  | { readonly code: "name-unresolved"; readonly detail: string }
   | { readonly code: "node-taken" }
   | { readonly code: "pull-endpoint" }
   | { readonly code: "no-such-endpoint" }

@@ -1,4 +1,5 @@
 import type { KeyRing } from "../crypto/keyring.ts";
+import type { DnsGuard } from "../delivery/dns-guard.ts";
 import type { GuardOptions } from "../delivery/address-guard.ts";
 
 /** A change of the registry as the audit log has it; fields that name secrets are masked there. */
@@ -14,6 +15,8 @@ export type RegistryWorld = {
   readonly db: D1Database;
   readonly keyRing: KeyRing;
   readonly guard: GuardOptions;
+  /** Absent where names are not resolved. */
+  readonly dns: DnsGuard | undefined;
   readonly tenantId: string;
   readonly nowMs: number;
   /** The audit entry of a change, to be written in one transaction with it. */

@@ -11,7 +11,11 @@ export type SealedSecret = {
 };
 
 /** An endpoint with the secrets that sign for it: the current one first, then the newest. */
-export type EndpointWithSecrets = EndpointRow & { readonly secrets: readonly SealedSecret[] };
+export type EndpointWithSecrets = EndpointRow & {
+  readonly secrets: readonly SealedSecret[];
+  /** The private key of its tenant, where the endpoint asks for `v1a` signatures; sealed like a secret. */
+  readonly signingKey: { readonly id: string; readonly sealed: string } | null;
+};
 
 const SecretRow = z.object({
   id: z.string(),
@@ -20,8 +24,10 @@ const SecretRow = z.object({
   expires_at: z.number().nullable(),
 });
 
+const KeyRow = z.object({ id: z.string(), tenant_id: z.string(), sealed: z.string() });
+
 /**
- * The endpoints of these ids, of any tenant, that exist: the caller knows whose stream they come from. Both reads
+ * The endpoints of these ids, of any tenant, that exist: the caller knows whose stream they come from. All reads
  * are one transaction, so a rotation is seen whole or not at all.
  */
 export async function findDeliveryEndpoints(
@@ -32,7 +38,7 @@ export async function findDeliveryEndpoints(
   if (ids.length === 0) return [];
   // as one JSON parameter: D1 binds at most 100
   const idList = JSON.stringify(ids);
-  const [endpoints, secrets] = await db.batch([
+  const [endpoints, secrets, keys] = await db.batch([
     db
       .prepare(`SELECT ${ENDPOINT_COLUMNS.join(", ")} FROM endpoints WHERE id IN (SELECT value FROM json_each(?))`)
       .bind(idList),
@@ -43,7 +49,14 @@ export async function findDeliveryEndpoints(
          ORDER BY endpoint_id, expires_at IS NULL DESC, created_at DESC, id DESC`,
       )
       .bind(idList, nowMs),
+    db
+      .prepare(
+        `SELECT id, tenant_id, sealed FROM tenant_signing_keys WHERE tenant_id IN (
+           SELECT tenant_id FROM endpoints WHERE asymmetric = 1 AND id IN (SELECT value FROM json_each(?)))`,
+      )
+      .bind(idList),
   ]);
+  const keysByTenant = new Map((keys?.results ?? []).map((row) => KeyRow.parse(row)).map((key) => [key.tenant_id, key]));
   const secretsById = new Map<string, SealedSecret[]>();
   for (const row of secrets?.results ?? []) {
     const { endpoint_id, ...secret } = SecretRow.parse(row);
@@ -53,7 +66,8 @@ export async function findDeliveryEndpoints(
   }
   return (endpoints?.results ?? []).map((row) => {
     const endpoint = parseEndpointRow(row);
-    return { ...endpoint, secrets: secretsById.get(endpoint.id) ?? [] };
+    const signingKey = endpoint.asymmetric ? (keysByTenant.get(endpoint.tenant_id) ?? null) : null;
+    return { ...endpoint, secrets: secretsById.get(endpoint.id) ?? [], signingKey };
   });
 }
 

@@ -17,6 +17,8 @@ const Columns = z.object({
   url: z.string().nullable(),
   format: z.enum(["raw", "cloudevents", "cloudevents-json"]),
   headers: z.string().nullable(),
+  auth: z.string().nullable(),
+  asymmetric: z.number().transform((flag) => flag === 1),
   timeout_seconds: z.number(),
   retry_schedule: json(z.array(z.number())),
   rate_limit: z.number().nullable(),
@@ -34,12 +36,12 @@ const Columns = z.object({
 /** A row of `endpoints`, parsed. Seconds and ms as the names say. */
 export type EndpointRow = z.output<typeof Columns>;
 
-/** A row of `endpoints`. Its `headers` are a JSON object sealed under `${tenant_id}/${id}`, or null. */
+/** A row of `endpoints`. Its `headers` and its `auth` are JSON objects sealed under `${tenant_id}/${id}`, or null. */
 export function parseEndpointRow(row: unknown): EndpointRow {
   return Columns.parse(row);
 }
 
-/** The columns of `endpoints`, in the order of the table. */
+/** The columns of `endpoints`. */
 export const ENDPOINT_COLUMNS = Object.keys(Columns.shape) as readonly (keyof EndpointRow)[];
 
 /** The value of a column as D1 stores it. */

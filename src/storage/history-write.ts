@@ -1,4 +1,6 @@
 import type { HistoryAttempt, HistoryBatch, HistoryDelivery, HistoryMessage } from "../streams/history-records.ts";
+import { parseStreamName } from "../streams/ref.ts";
+import { rememberStream } from "./streams.ts";
 
 /**
  * A bound value of D1 holds at most 2 MB; this many UTF-16 units are at most 1.8 MB of UTF-8, whatever they are.
@@ -46,12 +48,15 @@ export async function writeHistory(db: D1Database, batch: HistoryBatch): Promise
     { sql: INSERT_ATTEMPTS, parts: parts(batch.attempts.map(attemptRow)) },
     { sql: UPSERT_DELIVERIES, parts: parts(deliveryRows(batch)) },
   ];
+  const first = batch.messages.find(({ offset }) => offset === 0);
   const rounds = Math.max(...tables.map((table) => table.parts.length));
   for (let round = 0; round < rounds; round++) {
     const statements = tables.flatMap(({ sql, parts }) => {
       const rows = parts[round];
       return rows === undefined ? [] : [db.prepare(sql).bind(rows, batch.tenantId, batch.stream, batch.topic)];
     });
+    // A stream is known from its first message on.
+    if (round === 0 && first !== undefined) statements.push(rememberStream(db, parseStreamName(batch.stream), first.timeMs));
     await db.batch(statements);
   }
 }

@@ -158,6 +158,36 @@ export async function listMembersOf(
   return members;
 }
 
+const PushedQueueRow = Row.pick({ tenantId: true, name: true, maxReceives: true, retentionSeconds: true });
+
+/** What the mailbox of a queue needs to know of it. */
+export type PushedQueue = z.infer<typeof PushedQueueRow>;
+
+/**
+ * Queues of all tenants that have an active push member, `limit` of them: turn after turn the next ones, and after the
+ * last the first again. Reads the memberships alone, off their index.
+ */
+export async function listPushedQueues(
+  db: D1Database,
+  { limit, turn }: { readonly limit: number; readonly turn: number },
+): Promise<PushedQueue[]> {
+  const { results } = await db
+    .prepare(
+      `WITH pushed AS MATERIALIZED (
+         SELECT DISTINCT s.tenant_id, s.queue
+         FROM subscriptions s CROSS JOIN endpoints e ON e.id = s.endpoint_id AND e.tenant_id = s.tenant_id
+         WHERE s.queue IS NOT NULL AND e.kind = 'push' AND e.status = 'active'),
+       pages AS (SELECT max(1, (count(*) + ?1 - 1) / ?1) AS n FROM pushed),
+       page AS (
+         SELECT tenant_id, queue FROM pushed ORDER BY tenant_id, queue LIMIT ?1 OFFSET (?2 % (SELECT n FROM pages)) * ?1)
+       SELECT q.tenant_id AS tenantId, q.name, q.max_receives AS maxReceives, q.retention_seconds AS retentionSeconds
+       FROM page CROSS JOIN queues q ON q.tenant_id = page.tenant_id AND q.name = page.queue`,
+    )
+    .bind(limit, turn)
+    .all();
+  return results.map((row) => PushedQueueRow.parse(row));
+}
+
 /** One target of one stream, as deliveries have it: for a queue's own messages `tenant/queues/name` and `member`. */
 export type StreamTarget = { readonly stream: string; readonly endpointId: string };
 

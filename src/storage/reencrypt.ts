@@ -1,10 +1,14 @@
 import { z } from "zod";
 import type { KeyRing } from "../crypto/keyring.ts";
 
-/** Where sealed values of the registry are. */
+/** Every sealed value at rest, each under `${tenant_id}/${id}` of its row. */
 const SEALED_COLUMNS = [
-  { table: "endpoint_secrets", column: "sealed" },
-  { table: "endpoints", column: "headers" },
+  { table: "endpoint_secrets", column: "sealed", id: "id" },
+  { table: "endpoints", column: "headers", id: "id" },
+  { table: "endpoints", column: "auth", id: "id" },
+  { table: "source_secrets", column: "sealed", id: "id" },
+  { table: "tenant_signing_keys", column: "sealed", id: "id" },
+  { table: "idempotency_keys", column: "response", id: "key_hash" },
 ] as const;
 
 const SealedRow = z.object({ id: z.string(), tenant_id: z.string(), value: z.string() });
@@ -33,13 +37,13 @@ export async function reencryptBatch(db: D1Database, keyRing: KeyRing, limit: nu
 async function resealColumn(
   db: D1Database,
   keyRing: KeyRing,
-  { table, column }: (typeof SEALED_COLUMNS)[number],
+  { table, column, id: idColumn }: (typeof SEALED_COLUMNS)[number],
   limit: number,
 ): Promise<{ readonly resealed: number; readonly failures: readonly unknown[] }> {
   const prefix = activePrefix(keyRing);
   const { results } = await db
     .prepare(
-      `SELECT id, tenant_id, ${column} AS value FROM ${table}
+      `SELECT ${idColumn} AS id, tenant_id, ${column} AS value FROM ${table}
        WHERE ${column} IS NOT NULL AND substr(${column}, 1, ?1) <> ?2 LIMIT ?3`,
     )
     .bind(prefix.length, prefix, limit)
@@ -51,7 +55,8 @@ async function resealColumn(
     const context = `${tenant_id}/${id}`;
     try {
       const sealed = await keyRing.seal(await keyRing.open(value, context), context);
-      updates.push(db.prepare(`UPDATE ${table} SET ${column} = ? WHERE id = ? AND ${column} = ?`).bind(sealed, id, value));
+      const statement = `UPDATE ${table} SET ${column} = ? WHERE tenant_id = ? AND ${idColumn} = ? AND ${column} = ?`;
+      updates.push(db.prepare(statement).bind(sealed, tenant_id, id, value));
     } catch (error) {
       failures.push(error);
     }

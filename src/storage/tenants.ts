@@ -1,10 +1,21 @@
 import { z } from "zod";
+import { formatLimits, parseLimits, type TenantLimits } from "./limits.ts";
 
-export type Tenant = { readonly id: string; readonly name: string; readonly createdAtMs: number };
+/** What every request of a tenant depends on. A suspended one is refused, its operators' excepted. */
+export type TenantStanding = { readonly suspended: boolean; readonly limits: TenantLimits };
+
+export type Tenant = TenantStanding & { readonly id: string; readonly name: string; readonly createdAtMs: number };
 
 export const DEFAULT_TENANT = "default";
 
-const Row = z.object({ id: z.string(), name: z.string(), created_at: z.number() });
+const Row = z.object({
+  id: z.string(),
+  name: z.string(),
+  created_at: z.number(),
+  suspended_at: z.number().nullable(),
+  limits: z.string().transform(parseLimits),
+});
+const COLUMNS = "id, name, created_at, suspended_at, limits";
 
 /** Rows of one statement: a delete of a large tenant's history stays well within D1's time limit for a query. */
 const ROWS_PER_DELETE = 5000;
@@ -18,14 +29,10 @@ const HISTORY = [
   { table: "messages", key: "tenant_id, time, stream, offset" },
 ] as const;
 
-/** Whether the tenant exists and was not deleted. */
-export async function tenantExists(db: D1Database, id: string): Promise<boolean> {
-  return (await getTenant(db, id)) !== null;
-}
-
+/** Null when there is none of that id, or it was deleted. */
 export async function getTenant(db: D1Database, id: string): Promise<Tenant | null> {
   const row = await db
-    .prepare("SELECT id, name, created_at FROM tenants WHERE id = ?1 AND deleted_at IS NULL")
+    .prepare(`SELECT ${COLUMNS} FROM tenants WHERE id = ?1 AND deleted_at IS NULL`)
     .bind(id)
     .first();
   return row === null ? null : parseRow(row);
@@ -38,7 +45,7 @@ export async function listTenants(
 ): Promise<Tenant[]> {
   const { results } = await db
     .prepare(
-      `SELECT id, name, created_at FROM tenants
+      `SELECT ${COLUMNS} FROM tenants
        WHERE deleted_at IS NULL AND (?1 IS NULL OR id > ?1) ORDER BY id LIMIT ?2`,
     )
     .bind(options.afterId, options.limit)
@@ -54,8 +61,20 @@ export async function isTenantIdTaken(db: D1Database, id: string): Promise<boole
 /** The insert of a tenant, for a `batch()` with its audit entry; it fails on an id that is taken. */
 export function insertTenantStatement(db: D1Database, tenant: Tenant): D1PreparedStatement {
   return db
-    .prepare("INSERT INTO tenants (id, name, created_at) VALUES (?1, ?2, ?3)")
-    .bind(tenant.id, tenant.name, tenant.createdAtMs);
+    .prepare("INSERT INTO tenants (id, name, created_at, limits) VALUES (?1, ?2, ?3, ?4)")
+    .bind(tenant.id, tenant.name, tenant.createdAtMs, formatLimits(tenant.limits));
+}
+
+/** The update of name and limits, for a `batch()` with its audit entry. */
+export function updateTenantStatement(db: D1Database, { id, name, limits }: Tenant): D1PreparedStatement {
+  return db
+    .prepare("UPDATE tenants SET name = ?2, limits = ?3 WHERE id = ?1 AND deleted_at IS NULL")
+    .bind(id, name, formatLimits(limits));
+}
+
+/** Suspends at `suspendedAtMs`, or with null lets it go on; for a `batch()` with its audit entry. */
+export function suspendTenantStatement(db: D1Database, id: string, suspendedAtMs: number | null): D1PreparedStatement {
+  return db.prepare("UPDATE tenants SET suspended_at = ?2 WHERE id = ?1 AND deleted_at IS NULL").bind(id, suspendedAtMs);
 }
 
 /**
@@ -67,7 +86,7 @@ export function endTenantStatements(db: D1Database, id: string, nowMs: number): 
     db.prepare("UPDATE tenants SET name = '', deleted_at = coalesce(deleted_at, ?2) WHERE id = ?1").bind(id, nowMs),
     // each takes along what refers to it: secrets and subscriptions, bindings, confirmations. A queue can only go once
     // it has no members.
-    ...["tokens", "endpoints", "queues", "sources", "idempotency_keys", "audit"].map((table) =>
+    ...["tokens", "endpoints", "queues", "sources", "tenant_signing_keys", "idempotency_keys", "audit", "topics", "streams", "jobs", "consumer_offsets"].map((table) =>
       db.prepare(`DELETE FROM ${table} WHERE tenant_id = ?1`).bind(id),
     ),
   ];
@@ -89,6 +108,6 @@ export async function purgeTenantHistory(db: D1Database, id: string): Promise<vo
 }
 
 function parseRow(row: unknown): Tenant {
-  const { id, name, created_at } = Row.parse(row);
-  return { id, name, createdAtMs: created_at };
+  const { id, name, created_at, suspended_at, limits } = Row.parse(row);
+  return { id, name, createdAtMs: created_at, suspended: suspended_at !== null, limits };
 }

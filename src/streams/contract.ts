@@ -1,5 +1,6 @@
 import type { DeliveryRef, DeliveryResult } from "../delivery/outcome.ts";
 import type { NewMessage, StoredMessage } from "../messages/message.ts";
+import type { LogReadRequest, LogReadResult } from "./log-reading.ts";
 
 /** A message with the endpoints it goes to, resolved by the publisher's request. */
 export type Append = {
@@ -38,6 +39,37 @@ export type Content =
   | { readonly ok: true; readonly contentType: string; readonly body: Uint8Array }
   | { readonly ok: false; readonly code: "not-found" | "expunged" };
 
+/** Which stretch of a log is to be delivered to an endpoint again. */
+export type ReplayRequest = {
+  /** Null only counts. */
+  readonly jobId: string | null;
+  readonly endpointId: string;
+  /** Offset or time of its first message; null for the earliest there is. */
+  readonly from: { readonly offset: number } | { readonly timeMs: number } | null;
+  /** Messages committed before this time; null for all there are now. */
+  readonly untilMs: number | null;
+};
+
+export type ReplayStarted =
+  /** `untilOffset` is not part of it. */
+  | { readonly ok: true; readonly count: number; readonly fromOffset: number; readonly untilOffset: number }
+  | { readonly ok: false; readonly code: "beyond-head"; readonly nextOffset: number }
+  | { readonly ok: false; readonly code: "trimmed"; readonly earliestOffset: number }
+  | { readonly ok: false; readonly code: "too-many" };
+
+/** How long, and how much of, a stream is kept: the oldest goes first. `maxBytes` null: whatever it is. */
+export type RetentionSettings = { readonly retentionSeconds: number; readonly maxBytes: number | null };
+
+/** What a log holds now. `earliestOffset` equals `nextOffset` when it is empty. */
+export type LogDescription = {
+  readonly earliestOffset: number;
+  readonly nextOffset: number;
+  /** ms; null when it is empty. */
+  readonly earliestTimeMs: number | null;
+  /** Bodies and metadata. */
+  readonly bytes: number;
+};
+
 /**
  * The RPC face of the `Stream` Durable Object. Every call names the stream (`tenant/kind/name`), for the object
  * can not read its own name after a restart. Errors other than those listed are faults (retryable).
@@ -64,4 +96,13 @@ export interface StreamApi {
   backlog(stream: string): Promise<{ readonly open: number; readonly oldestTimeMs: number | null }>;
   /** Writes what history has not seen yet, now. */
   flushHistory(stream: string): Promise<void>;
+  /** Counts a stretch and, unless it only counts, begins to deliver it in portions; its job is shown in D1. */
+  replay(stream: string, request: ReplayRequest): Promise<ReplayStarted>;
+  /** Ends a replay: what it has opened goes on. One that ended already, or never was, stays as it is. */
+  stopReplay(stream: string, jobId: string): Promise<void>;
+  describe(stream: string): Promise<LogDescription>;
+  /** A bounded stretch of the log; at its end waits for more, where asked to. */
+  readLog(stream: string, request: LogReadRequest): Promise<LogReadResult>;
+  /** From now on the log is kept this long; null for the default. */
+  retain(stream: string, settings: RetentionSettings | null): Promise<void>;
 }

@@ -140,6 +140,28 @@ export class Outbox {
       .one().n;
   }
 
+  /** How much of an endpoint waits, up to a bound and without what is being attempted for the first time. */
+  loadOf(endpointId: string, bound: number): { unattempted: number; open: number; isHeld: boolean } {
+    const { open, unattempted } = this.#sql
+      .exec<{ open: number; unattempted: number }>(
+        `SELECT count(*) AS open, count(*) FILTER (WHERE attempts = 0) AS unattempted FROM (
+           SELECT attempts FROM open_deliveries WHERE endpoint_id = ? AND status = 'waiting' LIMIT ?)`,
+        endpointId, bound,
+      )
+      .one();
+    const held = this.#sql.exec("SELECT 1 FROM open_deliveries WHERE endpoint_id = ? AND status = 'held' LIMIT 1", endpointId);
+    return { open, unattempted, isHeld: held.toArray().length > 0 };
+  }
+
+  /** What has a row of an endpoint's deliveries in a stretch of the log, by offset: dead, or open still. */
+  rowsOf(endpointId: string, fromOffset: number, toOffset: number): ReadonlyMap<number, "open" | "dead"> {
+    const rows = this.#sql.exec<{ offset: number; status: OpenRow["status"] }>(
+      "SELECT offset, status FROM open_deliveries WHERE offset >= ? AND offset < ? AND endpoint_id = ?",
+      fromOffset, toOffset, endpointId,
+    );
+    return new Map(rows.toArray().map(({ offset, status }) => [offset, status === "dead" ? "dead" : "open"]));
+  }
+
   /** The waiting deliveries of an endpoint that are due, oldest first. */
   dueOf(endpointId: string, limit: number): DeliveryRef[] {
     return this.#sql

@@ -13,11 +13,14 @@ CREATE TABLE IF NOT EXISTS segments (
   first_offset INTEGER PRIMARY KEY,
   count INTEGER NOT NULL,
   time INTEGER NOT NULL,
+  bytes_before INTEGER NOT NULL, -- of all segments there ever were before it: the size of a stretch is a subtraction
   messages TEXT NOT NULL,
   bodies BLOB NOT NULL,
   settled_before INTEGER NOT NULL,
   history_before INTEGER NOT NULL
 ) STRICT;
+-- messages whose bytes are gone: those of a stretch are counted without reading it
+CREATE TABLE IF NOT EXISTS expunged (offset INTEGER PRIMARY KEY) STRICT;
 CREATE TABLE IF NOT EXISTS checkpoint (
   id INTEGER PRIMARY KEY CHECK (id = 1),
   settled_before INTEGER NOT NULL,
@@ -44,6 +47,21 @@ CREATE TABLE IF NOT EXISTS holds (
   endpoint_id TEXT PRIMARY KEY,
   next_probe_at INTEGER NOT NULL,
   probes INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+-- stretches of the log that are delivered again to one endpoint; finished ones stay until D1 knows
+CREATE TABLE IF NOT EXISTS replays (
+  job_id TEXT PRIMARY KEY,
+  endpoint_id TEXT NOT NULL,
+  from_offset INTEGER NOT NULL,
+  next_offset INTEGER NOT NULL,
+  until_offset INTEGER NOT NULL,
+  total INTEGER NOT NULL,
+  done INTEGER NOT NULL,
+  status TEXT NOT NULL CHECK (status IN ('running', 'done', 'stopped')),
+  reason TEXT,
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL,
+  reported_at INTEGER NOT NULL -- as of when D1 knows it; 0 when it does not
 ) STRICT, WITHOUT ROWID;
 -- ids that publishers chose, for de-duplication
 CREATE TABLE IF NOT EXISTS chosen_ids (

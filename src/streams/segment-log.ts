@@ -19,7 +19,7 @@ type LoggedMessage = {
   readonly expunged?: true;
 };
 
-type SegmentRow = { first_offset: number; time: number; messages: string };
+export type SegmentRow = { first_offset: number; time: number; messages: string };
 
 /** How far everything before it is known to be closed, and written to history. */
 export type Checkpoint = { readonly settledBefore: number; readonly historyBefore: number };
@@ -91,6 +91,16 @@ export class SegmentLog {
   get bytes(): number {
     const oldest = this.#oldest();
     return oldest === null ? 0 : this.#bytesEver - oldest.bytes_before;
+  }
+
+  /** Whether anything could go when the newest segment stays. */
+  get hasOlderSegments(): boolean {
+    const { several } = this.#sql
+      .exec<{ several: number | null }>(
+        "SELECT (SELECT min(first_offset) FROM segments) < (SELECT max(first_offset) FROM segments) AS several",
+      )
+      .one();
+    return several === 1;
   }
 
   /** As it is on disk. */
@@ -307,7 +317,8 @@ function toEntry(logged: LoggedMessage, offset: number, timeMs: number): LogEntr
   return { ...rest, offset, timeMs, attributes, endpointIds, expunged };
 }
 
-function entriesOf(row: SegmentRow): LogEntry[] {
+/** The messages of a stored segment, in order; their bytes lie one after the other in its `bodies`. */
+export function entriesOf(row: SegmentRow): LogEntry[] {
   return parseLogged(row.messages).map((logged, index) => toEntry(logged, row.first_offset + index, row.time));
 }
 

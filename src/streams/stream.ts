@@ -1,17 +1,24 @@
 import { DurableObject } from "cloudflare:workers";
-import type { DelivererApi } from "../delivery/contract.ts";
 import type { DeliveryRef, DeliveryResult } from "../delivery/outcome.ts";
 import { describeError, log } from "../log.ts";
 import { writeHistory } from "../storage/history-write.ts";
 import { ChosenIds } from "./chosen-ids.ts";
 import { answerAll, CommitQueue, type PendingAppend } from "./commit-queue.ts";
-import type { Append, Appended, AppendResult, Content, DeliveryJob, StreamApi, Work } from "./contract.ts";
+import type {
+  Append, Appended, AppendResult, Content, DeliveryJob, LogDescription, ReplayRequest, ReplayStarted, RetentionSettings, StreamApi, Work,
+} from "./contract.ts";
 import { FirstAttempts } from "./first-attempts.ts";
 import { HistoryFeed } from "./history-feed.ts";
 import { type Due, jobsFor, sendJobs } from "./jobs.ts";
+import { LogReader } from "./log-reader.ts";
+import type { LogReadRequest, LogReadResult } from "./log-reading.ts";
 import { Outbox, SWEEP_GRACE_MS } from "./outbox.ts";
+import { ReplayRunner } from "./replay-runner.ts";
+import type { Replayed } from "./replays.ts";
+import { Retention } from "./retention.ts";
 import { createTables } from "./schema.ts";
 import { type LogEntry, MAX_LOGGED_TARGETS, SegmentLog } from "./segment-log.ts";
+import { delivererOf } from "./stub.ts";
 
 /** While anything is open, the object wakes at least this often, also after the process was killed. */
 const WATCH_INTERVAL_MS = 5_000;
@@ -23,8 +30,6 @@ const HISTORY_DELAY_MS = 300;
 const MAX_HISTORY_DELAY_MS = 30_000;
 const SWEEP_LIMIT = 2_000;
 const RELEASE_LIMIT = 2_000;
-const RETENTION_MS = 30 * 24 * 60 * 60 * 1000;
-const TRIM_LIMIT = 200;
 
 /**
  * One stream of one tenant: its sequencer, durable log and outbox. A message is accepted when it is on disk here;
@@ -33,8 +38,11 @@ const TRIM_LIMIT = 200;
  */
 export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
   readonly #log: SegmentLog;
+  readonly #reader: LogReader;
   readonly #outbox: Outbox;
   readonly #chosenIds: ChosenIds;
+  readonly #retention: Retention;
+  readonly #replays: ReplayRunner;
   readonly #history = new HistoryFeed();
   readonly #commits = new CommitQueue();
   readonly #firstAttempts: FirstAttempts;
@@ -54,12 +62,15 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     const { sql, kv } = ctx.storage;
     createTables(sql);
     this.#log = new SegmentLog(sql);
+    this.#reader = new LogReader(sql, this.#log);
     this.#outbox = new Outbox(sql);
     this.#chosenIds = new ChosenIds(sql);
+    this.#retention = new Retention(kv, this.#log);
+    this.#replays = new ReplayRunner({ sql, log: this.#log, outbox: this.#outbox, history: this.#history, db: env.DB });
     this.#name = kv.get<string>("name") ?? null;
     this.#historyBefore = this.#log.checkpoint.historyBefore;
     this.#fedBefore = this.#log.nextOffset;
-    this.#firstAttempts = new FirstAttempts(deliverer(ctx), (results) => this.#apply(results));
+    this.#firstAttempts = new FirstAttempts(delivererOf(ctx), (results) => this.#apply(results));
     void ctx.blockConcurrencyWhile(async () => {
       this.#alarmAtMs = await ctx.storage.getAlarm();
       this.#recover();
@@ -77,10 +88,14 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     return result;
   }
 
+  async readLog(_stream: string, request: LogReadRequest): Promise<LogReadResult> {
+    return this.#reader.read(request);
+  }
+
   async claim(stream: string, refs: readonly DeliveryRef[]): Promise<readonly Work[]> {
     this.#remember(stream);
     const work: Work[] = [];
-    for (const [offset, refsOfMessage] of byOffset(refs)) {
+    for (const [offset, refsOfMessage] of Map.groupBy(refs, (ref) => ref.offset)) {
       const found = this.#log.read(offset);
       if (found === null || found.entry.expunged) continue;
       const claims = this.#outbox.claim(refsOfMessage, Date.now());
@@ -97,19 +112,40 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
 
   async reopen(stream: string, refs: readonly DeliveryRef[]): Promise<number> {
     this.#remember(stream);
-    const nowMs = Date.now();
-    const due: Due[] = [];
+    const found: Replayed[] = [];
     for (const { offset, endpointId } of refs) {
       const [entry] = this.#log.entriesFrom(offset, 1);
-      if (entry?.offset !== offset || entry.expunged) continue;
-      const delivery = { offset, endpointId, messageId: entry.id, messageTimeMs: entry.timeMs };
-      this.#outbox.reopen(delivery, nowMs);
-      this.#history.opened(delivery, nowMs, nowMs);
-      due.push({ offset, endpointId, atMs: nowMs });
+      if (entry?.offset === offset && !entry.expunged) found.push({ entry, endpointId });
     }
-    this.#enqueue(due);
+    this.#enqueue(this.#open(found, Date.now()));
     this.#scheduleHistory();
-    return due.length;
+    return found.length;
+  }
+
+  async replay(stream: string, request: ReplayRequest): Promise<ReplayStarted> {
+    const nowMs = Date.now();
+    const started = this.#replays.start(request, nowMs);
+    if (!started.ok || request.jobId === null) return started;
+    this.#remember(stream);
+    this.#setAlarm(nowMs);
+    await this.#replays.report(stream, nowMs);
+    return started;
+  }
+
+  async stopReplay(stream: string, jobId: string): Promise<void> {
+    this.#replays.stop(jobId, Date.now());
+    await this.#replays.report(stream, Date.now());
+  }
+
+  async describe(_stream: string): Promise<LogDescription> {
+    const { earliestOffset, nextOffset, bytes } = this.#log;
+    return { earliestOffset, nextOffset, earliestTimeMs: this.#log.oldestTimeMs(), bytes };
+  }
+
+  async retain(stream: string, settings: RetentionSettings | null): Promise<void> {
+    this.#remember(stream);
+    this.#retention.change(settings);
+    this.#setAlarm(this.#retention.nextTrimMs() ?? Number.POSITIVE_INFINITY);
   }
 
   async release(stream: string, endpointId: string): Promise<number> {
@@ -160,11 +196,13 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     this.#outbox.spill(nowMs);
     const overdue = this.#outbox.sweep(nowMs, SWEEP_LIMIT);
     const refs = [...overdue, ...this.#outbox.probes(nowMs)];
-    this.#trim(nowMs);
+    const replayed = this.ctx.storage.transactionSync(() => this.#open(this.#replays.step(nowMs), nowMs));
     this.#saveCheckpoint();
+    this.#trim(nowMs);
     this.#watch(overdue.length === SWEEP_LIMIT ? nowMs : null);
-    this.#enqueue(refs.map((ref) => ({ ...ref, atMs: nowMs })));
+    this.#enqueue([...refs.map((ref) => ({ ...ref, atMs: nowMs })), ...replayed]);
     await this.#writeHistory();
+    await this.#replays.report(this.#stream(), nowMs);
   }
 
   /** Commits what waits, one group after the other: everything that arrives during a disk write shares the next one. */
@@ -187,6 +225,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
       this.#watch(null);
       await this.ctx.storage.sync();
       answerAll(taken, results);
+      this.#reader.wake();
       this.#startFirstAttempts(entries, bodies);
     } catch (error) {
       for (const { reject } of taken) reject(error);
@@ -198,7 +237,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
 
   /** The transaction: log, targets and chosen ids of all appends of a group, or nothing of it. */
   #write(taken: readonly PendingAppend[]): { results: Appended[][]; entries: LogEntry[]; bodies: Uint8Array[] } {
-    const nowMs = Date.now();
+    const nowMs = Math.max(Date.now(), this.#log.lastTimeMs);
     const fresh: Append[] = [];
     const results = taken.map(({ appends }) =>
       appends.map((append): Appended => {
@@ -255,6 +294,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
       const delivery = this.#outbox.settle(result, result.verdict, nowMs);
       if (delivery === null) continue;
       this.#history.settled(delivery, result.verdict, nowMs);
+      if (result.verdict.status === "cancelled") this.#replays.endpointDeleted(delivery.endpointId, nowMs);
       if (result.attempt !== undefined) this.#history.attempt(delivery, result.attempt, result.by);
       if (result.verdict.status === "open") due.push({ ...delivery, atMs: result.verdict.nextAttemptAtMs });
       if (delivery.wasHeld && result.verdict.status !== "held") answering.add(delivery.endpointId);
@@ -264,6 +304,16 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     if (due.length > 0) this.#watch(null);
     this.#scheduleHistory();
     this.#scheduleCheckpoint();
+  }
+
+  /** Opens deliveries, again or for the first time; all are due at once. */
+  #open(replayed: readonly Replayed[], nowMs: number): Due[] {
+    return replayed.map(({ entry: { offset, id: messageId, timeMs: messageTimeMs }, endpointId }) => {
+      const delivery = { offset, endpointId, messageId, messageTimeMs };
+      this.#outbox.reopen(delivery, nowMs);
+      this.#history.opened(delivery, nowMs, nowMs);
+      return { offset, endpointId, atMs: nowMs };
+    });
   }
 
   #release(endpointId: string): number {
@@ -362,6 +412,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
       if (dead) this.#history.settled(delivery, { status: "dead", reason: "All attempts failed." }, nowMs);
       else this.#history.opened(delivery, nextAtMs ?? nowMs, nowMs);
     }
+    this.#replays.retell(nowMs);
     if (reported < this.#log.nextOffset) this.#setAlarm(nowMs + RECOVERY_DELAY_MS);
     this.#scheduleHistory();
     this.#watch(null);
@@ -381,9 +432,9 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
 
   #trim(nowMs: number): void {
     const open = this.#outbox.lowestOpenOffset() ?? this.#log.nextOffset;
-    const removed = this.#log.trim(nowMs - RETENTION_MS, Math.min(open, this.#log.checkpoint.settledBefore), TRIM_LIMIT);
-    const [oldest] = removed > 0 ? this.#log.entriesFrom(0, 1) : [];
-    if (removed > 0) this.#outbox.forgetDeadBefore(oldest?.offset ?? this.#log.nextOffset);
+    const replayed = this.#replays.lowestOffset() ?? open;
+    const removed = this.#retention.trim(Math.min(open, replayed, this.#log.checkpoint.settledBefore), nowMs);
+    if (removed) this.#outbox.forgetDeadBefore(this.#log.earliestOffset);
     this.#chosenIds.prune(nowMs);
   }
 
@@ -393,13 +444,9 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     // The alarm looks at everything again when it runs, so one that comes soon is enough.
     if (this.#alarmAtMs !== null && this.#alarmAtMs <= nowMs + WATCH_INTERVAL_MS) return;
     const busy = this.#outbox.hasInFlight() || !this.#history.isEmpty || !this.#commits.isEmpty || this.#committing;
-    const wakes = [atMs, busy ? nowMs + WATCH_INTERVAL_MS : null, this.#outbox.nextWakeMs(), this.#trimAtMs()];
+    const wakes = [atMs, busy ? nowMs + WATCH_INTERVAL_MS : null, this.#outbox.nextWakeMs()];
+    wakes.push(this.#retention.nextTrimMs(), this.#replays.nextStepMs(nowMs));
     this.#setAlarm(Math.min(...wakes.filter((wake) => wake !== null)));
-  }
-
-  #trimAtMs(): number | null {
-    const oldest = this.#log.oldestTimeMs();
-    return oldest === null ? null : oldest + RETENTION_MS;
   }
 
   #setAlarm(atMs: number): void {
@@ -419,20 +466,4 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     if (this.#name === null) throw new Error("the stream has no name yet");
     return this.#name;
   }
-}
-
-/** The Worker's own stateless entrypoint, through the loopback of `ctx.exports`; the cast states its contract. */
-function deliverer(ctx: DurableObjectState): DelivererApi {
-  const { Deliverer } = ctx.exports as unknown as { Deliverer: DelivererApi };
-  return Deliverer;
-}
-
-function byOffset(refs: readonly DeliveryRef[]): Map<number, DeliveryRef[]> {
-  const groups = new Map<number, DeliveryRef[]>();
-  for (const ref of refs) {
-    const group = groups.get(ref.offset);
-    if (group === undefined) groups.set(ref.offset, [ref]);
-    else group.push(ref);
-  }
-  return groups;
 }

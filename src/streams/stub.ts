@@ -1,3 +1,4 @@
+import type { DelivererApi } from "../delivery/contract.ts";
 import type { StreamApi } from "./contract.ts";
 
 /**
@@ -6,4 +7,10 @@ import type { StreamApi } from "./contract.ts";
  */
 export function streamStub(namespace: DurableObjectNamespace, stream: string): StreamApi {
   return namespace.getByName(stream) as unknown as StreamApi;
+}
+
+/** The Worker's own stateless entrypoint, through the loopback of `ctx.exports`; the cast states its contract. */
+export function delivererOf(ctx: DurableObjectState): DelivererApi {
+  const { Deliverer } = ctx.exports as unknown as { Deliverer: DelivererApi };
+  return Deliverer;
 }

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Gateway } from "./gateway.ts";
 
-/** An answer of the gateway, read: `json` is undefined when the body is not JSON. */
+/** An answer of the gateway, read: `json` is undefined when the body is not JSON, or empty. */
 export type Answered = { readonly status: number; readonly headers: Headers; readonly json: any; readonly bytes: Buffer };
 
 export type CallOptions = {
@@ -27,7 +27,7 @@ export async function call(gateway: Pick<Gateway, "url" | "token">, method: stri
   });
   const bytes = Buffer.from(await response.arrayBuffer());
   const isJson = /json/.test(response.headers.get("content-type") ?? "");
-  return { status: response.status, headers: response.headers, bytes, json: isJson ? JSON.parse(bytes.toString()) : undefined };
+  return { status: response.status, headers: response.headers, bytes, json: isJson && bytes.length > 0 ? JSON.parse(bytes.toString()) : undefined };
 }
 
 export async function createEndpoint(gateway: Gateway, fields: Record<string, unknown>): Promise<{ id: string; secret: string }> {

@@ -17,7 +17,12 @@ export const responseHeaders = createMiddleware<AppEnv>(async (c, next) => {
   const requestId = given !== undefined && SANE_ID.test(given) ? given : newId("req", Date.now());
   c.set("requestId", requestId);
   await next();
-  setHeaders(writableResponse(c).headers, requestId, c.req.url.startsWith("https:"));
+  const { headers } = writableResponse(c);
+  setHeaders(headers, requestId, c.req.url.startsWith("https:"));
+  const rateLimit = c.get("rateLimit");
+  if (rateLimit === undefined) return;
+  headers.set("ratelimit-policy", rateLimit.policy);
+  headers.set("ratelimit", rateLimit.state);
 });
 
 /** The headers of a response that was fetched can not be changed: then a copy of it takes its place. */

@@ -1,6 +1,7 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import { sendCommand } from "../../messages/send-command.ts";
 import { requireScope } from "../middleware/require-scope.ts";
+import { requireWithinLimits } from "../publish-limits.ts";
 import { identify, readPublish } from "../publish-request.ts";
 import {
   anyContent, BODY_IS_THE_MESSAGE, publishAnswer, publishResponses, publishWorld, requestIdentity,
@@ -33,6 +34,7 @@ export const commands = createRouter();
 commands.openapi(sendCommandRoute, async (c) => {
   const { queue, method } = await requireQueueMethod(c, c.req.valid("param"));
   const { batched, messages } = await readPublish(c.req.raw);
+  requireWithinLimits(c, messages);
   const identified = await identify(messages, requestIdentity(c));
   const orders = identified.map((message) => ({ ...message, method }));
   const appended = await requireAccepted(c, sendCommand(publishWorld(c), c.get("principal").tenantId, queue, orders));

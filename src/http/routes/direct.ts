@@ -1,6 +1,7 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import { sendDirect } from "../../messages/send-direct.ts";
 import { requireScope } from "../middleware/require-scope.ts";
+import { requireWithinLimits } from "../publish-limits.ts";
 import { identify, readPublish } from "../publish-request.ts";
 import {
   anyContent, BODY_IS_THE_MESSAGE, publishAnswer, publishResponses, publishWorld, requestIdentity,
@@ -29,6 +30,7 @@ export const direct = createRouter();
 direct.openapi(sendDirectRoute, async (c) => {
   const node = requireName("node", c.req.valid("param").node);
   const { batched, messages } = await readPublish(c.req.raw);
+  requireWithinLimits(c, messages);
   const identified = await identify(messages, requestIdentity(c));
   const appended = await requireAccepted(c, sendDirect(publishWorld(c), c.get("principal").tenantId, node, identified));
   return publishAnswer(c, { kind: "nodes", name: node }, appended, batched);

@@ -1,4 +1,5 @@
 import { createRoute, z } from "@hono/zod-openapi";
+import type { Context } from "hono";
 import { releaseEndpoint } from "../../delivery/release.ts";
 import { boxOfEndpoint } from "../../mailbox/box-of.ts";
 import { discardBox } from "../../mailbox/discard-box.ts";
@@ -8,12 +9,13 @@ import { createEndpoint } from "../../registry/create-endpoint.ts";
 import { removeEndpoint } from "../../registry/delete-endpoint.ts";
 import { viewEndpoint } from "../../registry/endpoint-view.ts";
 import { findEndpoint, listEndpoints } from "../../storage/endpoints.ts";
+import { countEndpoints } from "../../storage/limits.ts";
 import { CreatedEndpoint, CreateEndpoint, Endpoint, EndpointStatusName, PatchEndpoint } from "../endpoint-schemas.ts";
 import { requireScope } from "../middleware/require-scope.ts";
 import { decodeIdCursor, toPage } from "../pagination.ts";
 import { registryWorld, valueOf } from "../registry-world.ts";
 import { addressesOf, releaseChanged } from "../release-changed.ts";
-import { createRouter, fail } from "../router.ts";
+import { type AppEnv, createRouter, fail } from "../router.ts";
 import { IdParam, jsonBody, jsonResponse, Page, pageOf, problemResponses } from "../schemas.ts";
 
 const create = createRoute({
@@ -28,7 +30,7 @@ const create = createRoute({
   request: { body: jsonBody(CreateEndpoint) },
   responses: {
     201: jsonResponse(CreatedEndpoint, "Created"),
-    ...problemResponses("malformed-target", "conflict", "invalid-request"),
+    ...problemResponses("malformed-target", "conflict", "invalid-request", "limit-reached"),
   },
 });
 
@@ -90,6 +92,7 @@ const remove = createRoute({
 export const endpoints = createRouter();
 
 endpoints.openapi(create, async (c) => {
+  await requireRoom(c);
   const { endpoint, secret } = valueOf(await createEndpoint(registryWorld(c), c.req.valid("json")));
   releaseChanged(c, endpoint.id, null);
   return c.json({ ...endpoint, secret }, 201, { location: `/v1/endpoints/${endpoint.id}`, "cache-control": "no-store" });
@@ -132,3 +135,10 @@ endpoints.openapi(remove, async (c) => {
   c.executionCtx.waitUntil(discardBox(() => openMailbox(c.env, c.get("config")), box));
   return c.body(null, 204);
 });
+
+/** 422 once the tenant has as many endpoints as it may; requests at the same moment may go beyond by their number. */
+async function requireRoom(c: Context<AppEnv>): Promise<void> {
+  const { endpoints: most } = c.get("limits");
+  if (most === null || (await countEndpoints(c.env.DB, c.get("principal").tenantId, most)) < most) return;
+  fail({ code: "limit-reached", detail: `The tenant may have ${most} endpoints: delete one, or ask an operator for more.` });
+}

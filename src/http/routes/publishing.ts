@@ -5,6 +5,7 @@ import { publish } from "../../messages/publish.ts";
 import { sendBatch } from "../../messages/send-batch.ts";
 import { BatchBody, type BatchEntry, readBatch } from "../batch-request.ts";
 import { requireScope } from "../middleware/require-scope.ts";
+import { requireWithinLimits } from "../publish-limits.ts";
 import { identify, readPublish } from "../publish-request.ts";
 import {
   anyContent, BODY_IS_THE_MESSAGE, orUnavailable, overloaded, pause, presentAppended, publishAnswer,
@@ -54,19 +55,22 @@ const publishBatch = createRoute({
 
 export const publishing = createRouter();
 
-publishing.openapi(publishEvent, async (c) => {
+// Both read their own bodies: the validator would parse them, and no byte may be written anew.
+publishing.openAPIRegistry.registerPath(publishEvent);
+publishing.post("/v1/events/:topic", requireScope("publish"), async (c) => {
   const topic = requireName("topic", c.req.param("topic"));
   const { batched, messages } = await readPublish(c.req.raw);
+  requireWithinLimits(c, messages);
   const events = await identify(messages, requestIdentity(c));
   const appended = await requireAccepted(c, publish(publishWorld(c), c.get("principal").tenantId, topic, events));
   return publishAnswer(c, { kind: "topics", name: topic }, appended, batched);
 });
 
-// Reads its own body: the validator would parse it, and `data` must stay as it was sent.
 publishing.openAPIRegistry.registerPath(publishBatch);
 publishing.post("/v1/batch", requireScope("publish"), async (c) => {
   const entries = await readBatch(c.req.raw);
   await requireQueues(c, entries);
+  requireWithinLimits(c, entries.map(({ message }) => message));
   const messages = await identify(entries.map(({ message }) => message), requestIdentity(c));
   const batch = messages.flatMap((message, index) => {
     const entry = entries[index];

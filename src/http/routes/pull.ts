@@ -80,17 +80,17 @@ pull.openapi(deleteOfQueue, async (c) => {
 });
 
 pull.openapi(ackOfSeveral, async (c) =>
-  c.json({ results: await settle(c, c.req.valid("json").receipts, { verb: "ack" }, null) }, 200),
+  c.json({ results: await settle(c, c.req.valid("json").receipts, { verb: "ack" }, await boundBox(c)) }, 200),
 );
 
 pull.openapi(nackOfSeveral, async (c) => {
   const body = c.req.valid("json");
-  return c.json({ results: await settle(c, body.receipts, nacked(body), null) }, 200);
+  return c.json({ results: await settle(c, body.receipts, nacked(body), await boundBox(c)) }, 200);
 });
 
 pull.openapi(extendOfSeveral, async (c) => {
   const body = c.req.valid("json");
-  return c.json({ results: await settle(c, body.receipts, extended(body), null) }, 200);
+  return c.json({ results: await settle(c, body.receipts, extended(body), await boundBox(c)) }, 200);
 });
 
 /**
@@ -133,6 +133,12 @@ async function receive(
       background,
     }),
   );
+}
+
+/** The one mailbox of a bound token; null for any other token: then the receipts say which. */
+async function boundBox(c: Context<AppEnv>): Promise<BoxRef | null> {
+  const id = c.get("boundEndpointId");
+  return id === undefined ? null : endpointBox(c, id);
 }
 
 /** With `only`, the receipts of that box alone count. */

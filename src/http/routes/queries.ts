@@ -3,6 +3,7 @@ import type { Context } from "hono";
 import { ask, type AskWorld } from "../../queries/ask.ts";
 import { rendezvousStub } from "../../queries/contract.ts";
 import { requireScope } from "../middleware/require-scope.ts";
+import { requireWithinLimits } from "../publish-limits.ts";
 import { identify, readPublish } from "../publish-request.ts";
 import {
   anyContent, BODY_IS_THE_MESSAGE, orUnavailable, overloaded, pause, publishProblems, publishWorld,
@@ -83,6 +84,7 @@ queries.openapi(askRoute, async (c) => {
  */
 async function readQuestion(c: Context<AppEnv>, target: string) {
   const { batched, messages } = await readPublish(c.req.raw);
+  requireWithinLimits(c, messages);
   const idScope = `query ${c.get("principal").tokenId} ${target}`;
   const [message] = await identify(messages, { ...requestIdentity(c), idScope });
   if (!batched && message !== undefined) return message;

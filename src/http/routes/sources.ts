@@ -1,74 +1,21 @@
-import { createRoute, z } from "@hono/zod-openapi";
+import { createRoute, type z } from "@hono/zod-openapi";
+import type { Context } from "hono";
 import { untilCachesExpired } from "../../delivery/freshness.ts";
 import { newId } from "../../ids.ts";
-import { isTarget } from "../../messages/topic.ts";
-import { parseTopicArn } from "../../sns/arn.ts";
 import { auditStatement } from "../../storage/audit.ts";
+import { insertSourceSecret, type NewSourceSecret, rotateSourceSecret } from "../../storage/source-secrets.ts";
+import { listSubscriptionStates } from "../../storage/source-subscriptions.ts";
 import {
-  deleteSourceStatement, getTenantSource, listSources, listSubscriptionStates, putSourceStatement, type Source,
-  type SourceSubscription,
+  deleteSourceStatements, getTenantSource, listSources, putSourceStatement, type Source, type SourceWithSecrets,
 } from "../../storage/sources.ts";
 import { auditEntry } from "../audit-trail.ts";
 import { requireScope } from "../middleware/require-scope.ts";
 import { decodeIdCursor, toPage } from "../pagination.ts";
-import { createRouter, fail } from "../router.ts";
-import { IdParam, jsonBody, jsonResponse, Page, pageOf, problemResponses, Time, toTime } from "../schemas.ts";
-
-const MAX_TOPIC_ARNS = 100;
-const TopicArn = z
-  .string()
-  .refine((text) => parseTopicArn(text) !== null, { error: "Must be the ARN of an SNS topic: arn:aws:sns:<region>:<account>:<name>." })
-  .openapi({ example: "arn:aws:sns:eu-central-1:123456789012:orders" });
-
-const fields = {
-  name: z.string().trim().min(1).max(128).nullable(),
-  topicArns: z
-    .array(TopicArn)
-    .min(1)
-    .max(MAX_TOPIC_ARNS)
-    .refine((arns) => new Set(arns).size === arns.length, { error: "Must not name a topic twice." })
-    .openapi({ description: "The SNS topics that may push here, exactly" }),
-  topic: z
-    .string()
-    .nullable()
-    .openapi({ description: "The topic its messages become events of; null: the SNS topic's own name", example: "orders.completed" }),
-  minVersion: z
-    .union([z.literal(1), z.literal(2)])
-    .openapi({ description: "The lowest SNS signature version that is accepted" }),
-};
-
-const NewSource = z
-  .strictObject({
-    kind: z.literal("sns"),
-    topicArns: fields.topicArns,
-    topic: fields.topic,
-    name: fields.name.default(null),
-    minVersion: fields.minVersion.default(1),
-  })
-  .openapi("NewSource");
-
-const SourceChange = z.strictObject(fields).partial().openapi("SourceChange");
-
-const SourceBody = z
-  .object({
-    id: z.string().openapi({ example: "src_01kgh2m8q0v7x3w5y9z1a2b3c4" }),
-    kind: z.literal("sns"),
-    ...fields,
-    url: z.string().openapi({ description: "Where SNS is to push, below the gateway's own address", example: "/in/src_…" }),
-    subscriptions: z
-      .array(
-        z.object({
-          topicArn: z.string(),
-          state: z.enum(["pending", "confirmed", "unsubscribed"]),
-          subscriptionArn: z.string().nullable(),
-          updatedAt: Time.nullable(),
-        }),
-      )
-      .openapi({ description: "What SNS last said about each topic; pending: nothing yet" }),
-    createdAt: Time,
-    updatedAt: Time,
-  })
-  .openapi("Source");
+import { type AppEnv, createRouter, fail } from "../router.ts";
+import { IdParam, jsonBody, jsonResponse, Page, pageOf, problemResponses, toTime } from "../schemas.ts";
+import { presentSource } from "../source-json.ts";
+import { changedSource, requireReadableSecrets, requireSecret, requireTopics } from "../source-rules.ts";
+import { NewSource, RotateSourceSecret, SourceBody, SourceChange } from "../source-schemas.ts";
 
 const tags = ["Sources"];
 const middleware = requireScope("admin");
@@ -78,7 +25,9 @@ const create = createRoute({
   path: "/v1/sources",
   tags,
   summary: "Create a source",
-  description: "Then subscribe its `url` to the SNS topics: the gateway confirms the subscriptions by itself.",
+  description:
+    "Then give the sender its `url`. Of SNS, the gateway confirms the subscriptions by itself; every other sender signs " +
+    "with the secret, which is kept encrypted and shown nowhere.",
   middleware,
   request: { body: jsonBody(NewSource) },
   responses: { 201: jsonResponse(SourceBody, "The source"), ...problemResponses("malformed-target") },
@@ -115,6 +64,17 @@ const change = createRoute({
   responses: { 200: jsonResponse(SourceBody, "The source"), ...problemResponses("not-found", "malformed-target") },
 });
 
+const rotate = createRoute({
+  method: "post",
+  path: "/v1/sources/{id}/secret/rotate",
+  tags,
+  summary: "Rotate a source's secret",
+  description: "During the overlap what either secret signed is accepted, so that the sender can change over without a failure.",
+  middleware,
+  request: { params: IdParam, body: jsonBody(RotateSourceSecret) },
+  responses: { 200: jsonResponse(SourceBody, "The source"), ...problemResponses("not-found", "conflict") },
+});
+
 const remove = createRoute({
   method: "delete",
   path: "/v1/sources/{id}",
@@ -129,17 +89,18 @@ export const sources = createRouter();
 
 sources.openapi(create, async (c) => {
   const nowMs = Date.now();
-  const source: Source = {
-    ...c.req.valid("json"),
-    id: newId("src", nowMs),
-    tenantId: c.get("principal").tenantId,
-    createdAtMs: nowMs,
-    updatedAtMs: nowMs,
-  };
+  const input = c.req.valid("json");
+  const source = newSource(input, c.get("principal").tenantId, nowMs);
   requireTopics(source);
-  const body = present(source, []);
+  const secrets: NewSourceSecret[] = [];
+  if (source.kind !== "sns" && input.kind !== "sns") {
+    requireSecret(source, input.secret);
+    secrets.push(await sealSecret(c, input.secret, nowMs));
+  }
+  const body = presentSource({ source, secrets: secrets.map((secret) => ({ ...secret, expiresAtMs: null })) });
   await c.env.DB.batch([
     putSourceStatement(c.env.DB, source),
+    ...secrets.map((secret) => insertSourceSecret(c.env.DB, source.tenantId, source.id, secret)),
     auditStatement(c.env.DB, auditEntry(c, { action: "source.create", target: source.id, after: body })),
   ]);
   return c.json(body, 201, { location: `/v1/sources/${source.id}` });
@@ -151,87 +112,80 @@ sources.openapi(list, async (c) => {
   const scope = { config: c.get("config"), tenantId, list: "sources" };
   const beforeId = await decodeIdCursor(scope, cursor);
   const rows = await listSources(c.env.DB, tenantId, { limit: limit + 1, beforeId });
-  const states = await listSubscriptionStates(c.env.DB, rows.map(({ id }) => id));
-  const page = await toPage(scope, rows, limit, ({ id }) => [id], (source) => present(source, states.get(source.id)));
+  const states = await listSubscriptionStates(c.env.DB, rows.map(({ source }) => source.id));
+  const page = await toPage(scope, rows, limit, ({ source }) => [source.id], (row) => presentSource(row, states.get(row.source.id)));
   return c.json(page, 200);
 });
 
 sources.openapi(get, async (c) => {
-  const source = await requireSource(c.env.DB, c.get("principal").tenantId, c.req.valid("param").id);
-  return c.json(await presentWithStates(c.env.DB, source), 200);
+  const found = await requireSource(c.env.DB, c.get("principal").tenantId, c.req.valid("param").id);
+  return c.json(await presentWithStates(c.env.DB, found), 200);
 });
 
 sources.openapi(change, async (c) => {
-  const before = await requireSource(c.env.DB, c.get("principal").tenantId, c.req.valid("param").id);
-  const { name, topicArns, topic, minVersion } = c.req.valid("json");
-  const after: Source = {
-    ...before,
-    name: name === undefined ? before.name : name,
-    topicArns: topicArns ?? before.topicArns,
-    topic: topic === undefined ? before.topic : topic,
-    minVersion: minVersion ?? before.minVersion,
-    updatedAtMs: Date.now(),
-  };
-  requireTopics(after);
-  const entry = { action: "source.update", target: after.id, before: present(before, []), after: present(after, []) };
-  await c.env.DB.batch([
-    putSourceStatement(c.env.DB, after),
-    auditStatement(c.env.DB, auditEntry(c, entry)),
-  ]);
+  const found = await requireSource(c.env.DB, c.get("principal").tenantId, c.req.valid("param").id);
+  const source = changedSource(found.source, c.req.valid("json"), Date.now());
+  requireTopics(source);
+  await requireReadableSecrets(source, found, c.get("keyRing"));
+  const after = { ...found, source };
+  const entry = { action: "source.update", target: source.id, before: presentSource(found), after: presentSource(after) };
+  await c.env.DB.batch([putSourceStatement(c.env.DB, source), auditStatement(c.env.DB, auditEntry(c, entry))]);
   await untilCachesExpired(Date.now());
   return c.json(await presentWithStates(c.env.DB, after), 200);
 });
 
-sources.openapi(remove, async (c) => {
-  const source = await requireSource(c.env.DB, c.get("principal").tenantId, c.req.valid("param").id);
-  const entry = { action: "source.delete", target: source.id, before: present(source, []) };
+sources.openapi(rotate, async (c) => {
+  const nowMs = Date.now();
+  const { tenantId } = c.get("principal");
+  const { id: sourceId } = c.req.valid("param");
+  const { source } = await requireSource(c.env.DB, tenantId, sourceId);
+  if (source.kind === "sns") {
+    return fail({ code: "conflict", detail: "SNS signs with certificates of its own: a source of that kind has no secret." });
+  }
+  const { secret, overlapSeconds } = c.req.valid("json");
+  requireSecret(source, secret);
+  const sealed = await sealSecret(c, secret, nowMs);
+  const previousExpiresAtMs = nowMs + overlapSeconds * 1000;
+  const after = { id: sealed.id, previousExpiresAt: toTime(previousExpiresAtMs) };
   await c.env.DB.batch([
-    deleteSourceStatement(c.env.DB, source.id),
+    ...rotateSourceSecret(c.env.DB, tenantId, sourceId, sealed, previousExpiresAtMs),
+    auditStatement(c.env.DB, auditEntry(c, { action: "source.rotate", target: sourceId, after })),
+  ]);
+  await untilCachesExpired(Date.now());
+  return c.json(presentSource(await requireSource(c.env.DB, tenantId, sourceId)), 200);
+});
+
+sources.openapi(remove, async (c) => {
+  const found = await requireSource(c.env.DB, c.get("principal").tenantId, c.req.valid("param").id);
+  const entry = { action: "source.delete", target: found.source.id, before: presentSource(found) };
+  await c.env.DB.batch([
+    ...deleteSourceStatements(c.env.DB, found.source.id),
     auditStatement(c.env.DB, auditEntry(c, entry)),
   ]);
   await untilCachesExpired(Date.now());
   return c.body(null, 204);
 });
 
-async function requireSource(db: D1Database, tenantId: string, id: string): Promise<Source> {
-  const source = await getTenantSource(db, tenantId, id);
-  return source ?? fail({ code: "not-found", detail: "There is no source of that id." });
+function newSource(input: z.output<typeof NewSource>, tenantId: string, nowMs: number): Source {
+  const common = { id: newId("src", nowMs), tenantId, name: input.name, createdAtMs: nowMs, updatedAtMs: nowMs };
+  if (input.kind === "sns") {
+    const { kind, topicArns, topic, minVersion } = input;
+    return { ...common, kind, topicArns, topic, minVersion };
+  }
+  const { kind, topic, deduplicateBy } = input;
+  return { ...common, kind, topic, deduplicateBy, scheme: input.kind === "hmac" ? input.hmac : null };
 }
 
-/** The topic named, or else the name of each SNS topic, must be a target. */
-function requireTopics({ topic, topicArns }: Source): void {
-  const errors =
-    topic !== null
-      ? [{ pointer: "/topic", name: topic }]
-      : topicArns.map((arn, index) => ({ pointer: `/topicArns/${index}`, name: parseTopicArn(arn)?.name ?? "" }));
-  const malformed = errors.filter(({ name }) => !isTarget(name));
-  if (malformed.length === 0) return;
-  fail({
-    code: "malformed-target",
-    detail: "Name a topic of dot-separated A-Z, a-z, 0-9, `_` and `-`, at most 128 characters.",
-    errors: malformed.map(({ pointer }) => ({ pointer, detail: "Is no name for a topic." })),
-  });
+async function sealSecret(c: Context<AppEnv>, secret: string, nowMs: number): Promise<NewSourceSecret> {
+  const id = newId("sec", nowMs);
+  return { id, sealed: await c.get("keyRing").seal(secret, `${c.get("principal").tenantId}/${id}`), createdAtMs: nowMs };
 }
 
-async function presentWithStates(db: D1Database, source: Source): Promise<z.input<typeof SourceBody>> {
-  return present(source, (await listSubscriptionStates(db, [source.id])).get(source.id));
+async function requireSource(db: D1Database, tenantId: string, id: string): Promise<SourceWithSecrets> {
+  const found = await getTenantSource(db, tenantId, id);
+  return found ?? fail({ code: "not-found", detail: "There is no source of that id." });
 }
 
-function present(source: Source, states: readonly SourceSubscription[] = []): z.input<typeof SourceBody> {
-  return {
-    id: source.id,
-    kind: source.kind,
-    name: source.name,
-    topicArns: [...source.topicArns],
-    topic: source.topic,
-    minVersion: source.minVersion,
-    url: `/in/${source.id}`,
-    subscriptions: source.topicArns.map((topicArn) => {
-      const known = states.find((state) => state.topicArn === topicArn);
-      if (known === undefined) return { topicArn, state: "pending" as const, subscriptionArn: null, updatedAt: null };
-      return { topicArn, state: known.state, subscriptionArn: known.subscriptionArn, updatedAt: toTime(known.updatedAtMs) };
-    }),
-    createdAt: toTime(source.createdAtMs),
-    updatedAt: toTime(source.updatedAtMs),
-  };
+async function presentWithStates(db: D1Database, found: SourceWithSecrets) {
+  return presentSource(found, (await listSubscriptionStates(db, [found.source.id])).get(found.source.id));
 }

@@ -1,23 +1,21 @@
-import { createRoute, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
+import { openLog } from "../../streams/open-log.ts";
 import { openDurableStream, type ReadableLog } from "../../streams/protocol/readable-log.ts";
-import { durableStreamName, durableStreamStub } from "../../streams/protocol/stub.ts";
 import type { StreamPath } from "../../streams/protocol/path.ts";
+import { durableStreamName, durableStreamStub } from "../../streams/protocol/stub.ts";
 import { requireScope } from "../middleware/require-scope.ts";
-import { anyContent } from "../published.ts";
 import { type AppEnv, createRouter, fail } from "../router.ts";
-import { problemResponses } from "../schemas.ts";
 import { appendToStream } from "../stream-append.ts";
 import { createStream } from "../stream-create.ts";
+import { streamDocumentation } from "../stream-documentation.ts";
 import { failMissing } from "../stream-missing.ts";
 import { describeStream, readStream } from "../stream-read.ts";
 import { requirePath } from "../stream-request.ts";
 
 const PATH = "/v1/stream/:path{.+}";
-const tags = ["Streams"];
-const path = z.string().openapi({ param: { name: "path", in: "path" }, example: "drafts/42" });
 
 export const streamRoutes = createRouter();
+for (const route of streamDocumentation) streamRoutes.openAPIRegistry.registerPath(route);
 
 streamRoutes.put(PATH, requireScope("publish"), async (c) => createStream(c, requireOwn(c)));
 
@@ -36,7 +34,7 @@ streamRoutes.get(PATH, requireScope("read", "consume"), async (c) => {
 
 function open(c: Context<AppEnv>, named: StreamPath): ReadableLog {
   if (named.kind === "own") return openDurableStream(c.env.DURABLE_STREAMS, objectName(c, named.path));
-  return fail({ code: "not-found", detail: "later" });
+  return openLog(c.env.STREAMS, { tenantId: c.get("principal").tenantId, kind: named.log, name: named.name });
 }
 
 function objectName(c: Context<AppEnv>, ownPath: string): string {

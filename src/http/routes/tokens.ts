@@ -1,46 +1,24 @@
 import { createRoute, z } from "@hono/zod-openapi";
+import type { Context } from "hono";
 import { toBase64Url } from "../../crypto/base64.ts";
 import { sha256Hex } from "../../crypto/digest.ts";
 import { untilCachesExpired } from "../../delivery/freshness.ts";
 import { newId } from "../../ids.ts";
 import { auditStatement } from "../../storage/audit.ts";
+import { findEndpoint } from "../../storage/endpoints.ts";
 import {
-  deleteTokenStatement, getToken, insertTokenStatement, listTokens, SCOPES, type Token,
+  deleteTokenStatement, getToken, insertTokenStatement, listTokens, rotateTokenStatement, SCOPES, type Token,
+  type TokenBinding, updateTokenStatement,
 } from "../../storage/tokens.ts";
-import { auditEntry } from "../audit-trail.ts";
+import { auditEntry, type Change } from "../audit-trail.ts";
 import { requireScope } from "../middleware/require-scope.ts";
 import { decodeIdCursor, toPage } from "../pagination.ts";
-import { createRouter, fail, type Principal } from "../router.ts";
-import {
-  IdParam, jsonBody, jsonResponse, Page, pageOf, problemResponses, Time, TimeInput, toTime,
-} from "../schemas.ts";
+import { type AppEnv, createRouter, fail, type Principal } from "../router.ts";
+import { IdParam, jsonBody, jsonResponse, Page, pageOf, problemResponses, toTime } from "../schemas.ts";
+import { NewToken, RotateToken, TokenBody, TokenChange, TokenMade, TokenRotated } from "../token-schemas.ts";
 
 /** 192 bits, of the ≥ 160 that §3 asks for. */
 const TOKEN_BYTES = 24;
-
-const TokenBody = z
-  .object({
-    id: z.string().openapi({ example: "tok_01kgh2m8q0v7x3w5y9z1a2b3c4" }),
-    name: z.string(),
-    scopes: z.array(z.enum(SCOPES)),
-    operator: z.boolean().openapi({ description: "Belongs to no tenant and may name any" }),
-    expiresAt: Time.nullable(),
-    createdAt: Time,
-  })
-  .openapi("Token");
-
-const NewToken = z
-  .strictObject({
-    name: z.string().trim().min(1).max(128),
-    scopes: z.array(z.enum(SCOPES)).min(1).max(SCOPES.length),
-    expiresAt: TimeInput.nullish(),
-    operator: z.boolean().default(false).openapi({ description: "Only an operator may make an operator token" }),
-  })
-  .openapi("NewToken");
-
-const TokenMade = TokenBody.extend({
-  token: z.string().openapi({ description: "The token itself: shown this once, kept nowhere", example: "pst_…" }),
-}).openapi("TokenMade");
 
 const tags = ["Tokens"];
 const middleware = requireScope("admin");
@@ -50,10 +28,12 @@ const create = createRoute({
   path: "/v1/tokens",
   tags,
   summary: "Make a token",
-  description: "A token can have the scopes its maker has, no others.",
+  description:
+    "A token can have the scopes its maker has, no others. One with `endpointId` or `node` is good for that endpoint only: " +
+    "it pulls and reads what is below `/v1/endpoints/{id}`, and publishes. For any other endpoint it is answered 404.",
   middleware,
   request: { body: jsonBody(NewToken) },
-  responses: { 201: jsonResponse(TokenMade, "The token, with its value"), ...problemResponses("missing-scope") },
+  responses: { 201: jsonResponse(TokenMade, "The token, with its value"), ...problemResponses("missing-scope", "invalid-request") },
 });
 
 const list = createRoute({
@@ -77,6 +57,33 @@ const get = createRoute({
   responses: { 200: jsonResponse(TokenBody, "The token, without its value"), ...problemResponses("not-found") },
 });
 
+const patch = createRoute({
+  method: "patch",
+  path: "/v1/tokens/{id}",
+  tags,
+  summary: "Change a token",
+  description: "What is left out stays; `expiresAt` null: it does not expire. Answers once an earlier expiry holds everywhere.",
+  middleware,
+  request: { params: IdParam, body: jsonBody(TokenChange) },
+  responses: { 200: jsonResponse(TokenBody, "The token as it is now"), ...problemResponses("not-found", "invalid-request") },
+});
+
+const rotate = createRoute({
+  method: "post",
+  path: "/v1/tokens/{id}/rotate",
+  tags,
+  summary: "Give a token a new value",
+  description:
+    "The value it had works for `overlapSeconds` more, one from before that no longer; with 0, answers once neither does. " +
+    "As in making one, you need the scopes that the token has.",
+  middleware,
+  request: { params: IdParam, body: jsonBody(RotateToken) },
+  responses: {
+    200: jsonResponse(TokenRotated, "The token, with its new value"),
+    ...problemResponses("not-found", "missing-scope", "invalid-request"),
+  },
+});
+
 const remove = createRoute({
   method: "delete",
   path: "/v1/tokens/{id}",
@@ -96,14 +103,17 @@ tokens.openapi(create, async (c) => {
   const nowMs = Date.now();
   requireGrantable(principal, body);
   requireFuture(body.expiresAt ?? null, nowMs);
-  const value = `pst_${toBase64Url(crypto.getRandomValues(new Uint8Array(TOKEN_BYTES)))}`;
+  const value = newValue();
   const token: Token = {
     id: newId("tok", nowMs),
     tenantId: body.operator ? null : principal.tenantId,
     name: body.name,
     scopes: SCOPES.filter((scope) => body.scopes.includes(scope)),
+    binding: await bindingOf(c, body),
     expiresAtMs: body.expiresAt ?? null,
     createdAtMs: nowMs,
+    lastUsedAtMs: null,
+    previousExpiresAtMs: null,
   };
   const change = { action: "token.create", target: token.id, after: present(token), operatorPlane: body.operator };
   await c.env.DB.batch([
@@ -129,6 +139,37 @@ tokens.openapi(get, async (c) => {
   return c.json(present(token), 200);
 });
 
+tokens.openapi(patch, async (c) => {
+  const before = await requireToken(c.env.DB, c.get("principal"), c.req.valid("param").id);
+  const { name = before.name, expiresAt } = c.req.valid("json");
+  const expiresAtMs = expiresAt === undefined ? before.expiresAtMs : expiresAt;
+  if (expiresAt !== undefined) requireFuture(expiresAt, Date.now());
+  const token: Token = { ...before, name, expiresAtMs };
+  await c.env.DB.batch([
+    updateTokenStatement(c.env.DB, token.id, token),
+    auditStatement(c.env.DB, auditEntry(c, changeOf("token.update", before, token))),
+  ]);
+  if (expiresAtMs !== before.expiresAtMs) await untilCachesExpired(Date.now());
+  return c.json(present(token), 200);
+});
+
+tokens.openapi(rotate, async (c) => {
+  const principal = c.get("principal");
+  const before = await requireToken(c.env.DB, principal, c.req.valid("param").id);
+  // whoever gets the value could do all that the token may
+  requireGrantable(principal, { scopes: [...before.scopes], operator: before.tenantId === null });
+  const value = newValue();
+  const previousExpiresAtMs = Date.now() + c.req.valid("json").overlapSeconds * 1000;
+  const token: Token = { ...before, previousExpiresAtMs };
+  await c.env.DB.batch([
+    rotateTokenStatement(c.env.DB, token.id, { hash: await sha256Hex(value), previousExpiresAtMs }),
+    auditStatement(c.env.DB, auditEntry(c, changeOf("token.rotate", before, token))),
+  ]);
+  // caches know the values before by the times they had
+  await untilCachesExpired(Date.now());
+  return c.json({ ...present(token), token: value, previousExpiresAt: toTime(previousExpiresAtMs) }, 200);
+});
+
 tokens.openapi(remove, async (c) => {
   const token = await requireToken(c.env.DB, c.get("principal"), c.req.valid("param").id);
   const operatorPlane = token.tenantId === null;
@@ -146,7 +187,31 @@ async function requireToken(db: D1Database, principal: Principal, id: string): P
   return token ?? fail({ code: "not-found", detail: "There is no token of that id." });
 }
 
-function requireGrantable(principal: Principal, body: z.output<typeof NewToken>): void {
+function newValue(): string {
+  return `pst_${toBase64Url(crypto.getRandomValues(new Uint8Array(TOKEN_BYTES)))}`;
+}
+
+function changeOf(action: string, before: Token, after: Token): Change {
+  const shown = (token: Token): unknown => ({
+    ...present(token),
+    previousExpiresAt: token.previousExpiresAtMs === null ? null : toTime(token.previousExpiresAtMs),
+  });
+  return { action, target: after.id, before: shown(before), after: shown(after), operatorPlane: after.tenantId === null };
+}
+
+/** An endpoint of another tenant is answered as one that does not exist. */
+async function bindingOf(c: Context<AppEnv>, { endpointId, node }: z.output<typeof NewToken>): Promise<TokenBinding | null> {
+  if (node !== undefined) return { endpointId: null, node };
+  if (endpointId === undefined) return null;
+  if ((await findEndpoint(c.env.DB, c.get("principal").tenantId, endpointId)) !== null) return { endpointId, node: null };
+  return fail({
+    code: "invalid-request",
+    detail: "Mend the listed fields and send the request again.",
+    errors: [{ pointer: "/endpointId", detail: "There is no endpoint with this id." }],
+  });
+}
+
+function requireGrantable(principal: Principal, body: Pick<z.output<typeof NewToken>, "scopes" | "operator">): void {
   if (body.operator && !principal.operator) refuseOperatorTokens();
   const missing = body.scopes.filter((scope) => !principal.scopes.has(scope));
   if (missing.length === 0) return;
@@ -175,7 +240,10 @@ function present(token: Token): z.input<typeof TokenBody> {
     name: token.name,
     scopes: [...token.scopes],
     operator: token.tenantId === null,
+    endpointId: token.binding?.endpointId ?? null,
+    node: token.binding?.node ?? null,
     expiresAt: token.expiresAtMs === null ? null : toTime(token.expiresAtMs),
     createdAt: toTime(token.createdAtMs),
+    lastUsedAt: token.lastUsedAtMs === null ? null : toTime(token.lastUsedAtMs),
   };
 }

@@ -45,6 +45,7 @@ export class ChunkLog {
 
   /** From `from` on, before `to`: at most `maxBytes`, but one message at least. */
   read(from: number, to: number, maxBytes: number): Stretch {
+    if (from >= to) return { from, next: from, bytes: new Uint8Array() };
     const parts: Uint8Array[] = [];
     let next = from;
     let size = 0;

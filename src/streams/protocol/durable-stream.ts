@@ -2,21 +2,22 @@ import { DurableObject } from "cloudflare:workers";
 import { describeError, log } from "../../log.ts";
 import { LiveWaiters } from "../live-waiters.ts";
 import { appendGroup } from "./append-group.ts";
-import { DEFAULT_CONTENT_TYPE, mediaType, unitsOf } from "./content.ts";
+import { DEFAULT_CONTENT_TYPE, isJsonMode, mediaType, unitsOf } from "./content.ts";
 import type {
-  AddForkRequest, AddForkResult, AppendRequest, AppendResult, CreateRequest, CreateResult, DurableStreamApi, ForkRefusal,
-  Missing, RangeResult, ReadRequest, ReadResult, StreamInfo, Stretch,
+  AddForkRequest, AddForkResult, AppendRequest, AppendResult, CreateRequest, CreateResult, DurableStreamApi, Missing,
+  RangeResult, ReadRequest, ReadResult, StreamInfo, Stretch,
 } from "./contract.ts";
+import { ForkLinks, inheritedOf, type TakenFork } from "./fork-links.ts";
 import { PendingAppends, type PendingAppend } from "./pending-appends.ts";
-import { type ForkOrigin, type StreamState, StreamStore } from "./store.ts";
-import { durableStreamStub } from "./stub.ts";
+import { isSameStream } from "./same-stream.ts";
+import { type StreamState, StreamStore } from "./store.ts";
 
 /** Rows of an ended stream that one alarm removes: at most some 64 MB. */
 const DROP_ROWS = 64;
 const RETRY_MS = 5_000;
+/** An alarm can not be set for the year 9999. */
+const MAX_SLEEP_MS = 180 * 24 * 60 * 60 * 1000;
 const OVERLOADED_SECONDS = 2;
-
-type TakenFork = { readonly ok: true; readonly origin: ForkOrigin; readonly info: StreamInfo } | { readonly ok: false; readonly code: ForkRefusal };
 
 /**
  * One stream of a tenant's own, as the Durable Streams Protocol describes it. Method shapes and errors:
@@ -26,8 +27,7 @@ export class DurableStream extends DurableObject<Cloudflare.Env> implements Dura
   readonly #store: StreamStore;
   readonly #pending = new PendingAppends();
   readonly #waiters = new LiveWaiters();
-  /** Forks of this object whose source is being asked right now. */
-  readonly #forking = new Set<string>();
+  readonly #forks: ForkLinks;
   #committing = false;
   /** What the last reader at the tail was given: a thousand live readers ask for the same. */
   #lastRead: { readonly stretch: Stretch; readonly tail: number; readonly maxBytes: number } | null = null;
@@ -35,19 +35,23 @@ export class DurableStream extends DurableObject<Cloudflare.Env> implements Dura
   constructor(ctx: DurableObjectState, env: Cloudflare.Env) {
     super(ctx, env);
     this.#store = new StreamStore(ctx.storage);
+    this.#forks = new ForkLinks(this.#store, env.DURABLE_STREAMS);
   }
 
   async create(request: CreateRequest): Promise<CreateResult> {
     const known = this.#answerExisting(request);
     if (known !== null) return known;
-    const taken = request.fork === null ? null : await this.#takeFork(request);
-    if (taken?.ok === false) return taken;
+    if (request.fork === null) return this.#createNew(request, null);
+    const forkId = crypto.randomUUID();
     try {
+      await this.#wakeBy(Date.now() + RETRY_MS); // should this be as far as we come
+      const taken = await this.#forks.take(forkId, request.fork, request.contentType);
+      if (!taken.ok) return taken;
       // somebody else may have been faster while the source was asked
       return this.#answerExisting(request) ?? (await this.#createNew(request, taken));
     } finally {
-      if (taken !== null) this.#forking.delete(taken.origin.forkId);
-      this.#payDebts();
+      this.#forks.release(forkId);
+      if (this.#store.owedForks().length > 0) this.ctx.waitUntil(this.#forks.giveBack());
     }
   }
 
@@ -83,6 +87,7 @@ export class DurableStream extends DurableObject<Cloudflare.Env> implements Dura
     const state = this.#live(Date.now());
     if (typeof state === "string") return { ok: false, code: state };
     this.#transact(() => this.#end(state));
+    await this.#wakeBy(Date.now());
     await this.ctx.storage.sync();
     return { ok: true };
   }
@@ -105,6 +110,7 @@ export class DurableStream extends DurableObject<Cloudflare.Env> implements Dura
       const { state } = this.#store;
       if (state?.deleted === true) this.#end(state);
     });
+    await this.#wakeBy(Date.now());
     await this.ctx.storage.sync();
   }
 
@@ -119,14 +125,14 @@ export class DurableStream extends DurableObject<Cloudflare.Env> implements Dura
   /** Ends what has expired, gives references back, and removes what is left of ended streams. */
   override async alarm(): Promise<void> {
     this.#live(Date.now());
-    await this.#giveBackForks();
+    await this.#forks.giveBack();
     const more = this.#store.dropRemains(DROP_ROWS);
     const { state } = this.#store;
     const owes = this.#store.owedForks().length > 0;
     if (more) await this.#wakeBy(Date.now());
     else if (owes) await this.#wakeBy(Date.now() + RETRY_MS);
-    else if (state !== null) this.#watchExpiry(state);
-    else if (this.#forking.size === 0 && this.#pending.isEmpty && !this.#committing) await this.#deleteEverything();
+    else if (state !== null) await this.#watchExpiry(state);
+    else if (!this.#forks.isTaking && this.#pending.isEmpty && !this.#committing) await this.#deleteEverything();
   }
 
   /** What a request to create gets when there is a stream already; null when there is none. */
@@ -134,19 +140,21 @@ export class DurableStream extends DurableObject<Cloudflare.Env> implements Dura
     const state = this.#live(Date.now());
     if (state === "not-found") return null;
     if (state === "deleted") return { ok: false, code: "deleted" };
-    if (!isSame(state, request)) return { ok: false, code: "conflict" };
+    if (!isSameStream(state, request)) return { ok: false, code: "conflict" };
     return { ok: true, created: false, info: this.#store.info(state) };
   }
 
   async #createNew(request: CreateRequest, taken: (TakenFork & { ok: true }) | null): Promise<CreateResult> {
     const { payload, closed } = request;
+    const contentType = request.contentType ?? taken?.info.contentType ?? DEFAULT_CONTENT_TYPE;
+    // the source may be another one than the one the body was parsed for
+    if (payload !== null && isJsonMode(contentType) !== (payload.lengths !== null)) return { ok: false, code: "source-type" };
     const ownsExpiry = request.ttlSeconds !== null || request.expiresAt !== null || taken === null;
     const { ttlSeconds, expiresAt } = ownsExpiry ? request : taken.info;
     const state = this.#transact(() => {
       const created = this.#store.create({
         incarnation: crypto.randomUUID(),
-        contentType: request.contentType ?? taken?.info.contentType ?? DEFAULT_CONTENT_TYPE,
-        closed, closedBy: null, lastSeq: null, ttlSeconds, expiresAt,
+        contentType, closed, closedBy: null, lastSeq: null, ttlSeconds, expiresAt,
         accessedAtMs: Date.now(),
         deleted: false,
         fork: taken?.origin ?? null,
@@ -155,33 +163,9 @@ export class DurableStream extends DurableObject<Cloudflare.Env> implements Dura
       if (taken !== null) this.#store.settleFork(taken.origin.forkId);
       return created;
     });
-    this.#watchExpiry(state);
+    await this.#watchExpiry(state);
     await this.ctx.storage.sync();
     return { ok: true, created: true, info: this.#store.info(state) };
-  }
-
-  /** Takes a reference on the source. Should this be as far as we come, the alarm gives it back. */
-  async #takeFork({ fork, contentType }: CreateRequest): Promise<TakenFork> {
-    if (fork === null) throw new Error("not a fork");
-    const forkId = crypto.randomUUID();
-    this.#forking.add(forkId);
-    this.#store.oweFork(forkId, fork.source);
-    await this.#wakeBy(Date.now() + RETRY_MS);
-    const { source, position, subOffset } = fork;
-    const added = await durableStreamStub(this.env.DURABLE_STREAMS, source)
-      .addFork({ forkId, position, subOffset, contentType })
-      .catch((error: unknown) => {
-        this.#forking.delete(forkId);
-        throw error;
-      });
-    if (!added.ok) {
-      this.#store.settleFork(forkId);
-      this.#forking.delete(forkId);
-      return added;
-    }
-    const { incarnation } = added.info;
-    const origin = { forkId, source, incarnation, position: added.position, askedPosition: position, askedSubOffset: subOffset };
-    return { ok: true, origin, info: added.info };
   }
 
   #readFrom(state: StreamState, from: number, maxBytes: number): ReadResult {
@@ -214,7 +198,7 @@ export class DurableStream extends DurableObject<Cloudflare.Env> implements Dura
       const results = this.#write(taken);
       await this.ctx.storage.sync();
       taken.forEach(({ resolve }, index) => resolve(results[index] ?? { ok: false, code: "not-found" }));
-      this.#waiters.wakeAll();
+      if (results.some((result) => result.ok && !result.duplicate)) this.#waiters.wakeAll();
     } catch (error) {
       for (const { reject } of taken) reject(error);
     }
@@ -239,16 +223,16 @@ export class DurableStream extends DurableObject<Cloudflare.Env> implements Dura
     const expiresAtMs = this.#store.expiresAtMs(state);
     if (expiresAtMs === null || nowMs < expiresAtMs) return state;
     this.#transact(() => this.#end(state));
+    this.ctx.waitUntil(this.#wakeBy(nowMs));
     return this.#store.state === null ? "not-found" : "deleted";
   }
 
-  /** Call within a transaction. What forks still read stays until the last of them is gone. */
+  /** What forks still read stays until the last of them is gone. Call within a transaction; the alarm has to follow. */
   #end(state: StreamState): void {
     this.#lastRead = null;
     if (this.#store.hasForks()) this.#store.save({ ...state, deleted: true });
     else this.#store.end();
     this.#waiters.wakeAll();
-    this.ctx.waitUntil(this.#wakeBy(Date.now()));
   }
 
   /** What is in memory may be ahead of the disk when it fails: then the object starts again from the disk. */
@@ -262,30 +246,15 @@ export class DurableStream extends DurableObject<Cloudflare.Env> implements Dura
     }
   }
 
-  #payDebts(): void {
-    if (this.#store.owedForks().length > 0) this.ctx.waitUntil(this.#giveBackForks());
-  }
-
-  async #giveBackForks(): Promise<void> {
-    for (const { forkId, source } of this.#store.owedForks()) {
-      if (this.#forking.has(forkId)) continue;
-      try {
-        await durableStreamStub(this.env.DURABLE_STREAMS, source).removeFork(forkId);
-        this.#store.settleFork(forkId);
-      } catch (error) {
-        log("warn", "durable-stream.fork-not-given-back", describeError(error)); // the alarm tries again
-      }
-    }
-  }
-
-  #watchExpiry(state: StreamState): void {
+  async #watchExpiry(state: StreamState): Promise<void> {
     const expiresAtMs = this.#store.expiresAtMs(state);
-    if (expiresAtMs !== null && !state.deleted) this.ctx.waitUntil(this.#wakeBy(expiresAtMs));
+    if (expiresAtMs !== null && !state.deleted) await this.#wakeBy(expiresAtMs);
   }
 
   async #wakeBy(atMs: number): Promise<void> {
+    const soonMs = Math.min(atMs, Date.now() + MAX_SLEEP_MS);
     const setMs = await this.ctx.storage.getAlarm();
-    if (setMs === null || setMs > atMs) await this.ctx.storage.setAlarm(atMs);
+    if (setMs === null || setMs > soonMs) await this.ctx.storage.setAlarm(soonMs);
   }
 
   /** Nothing is left to keep: then the object takes no room either. */
@@ -295,23 +264,4 @@ export class DurableStream extends DurableObject<Cloudflare.Env> implements Dura
       this.#store.forget();
     });
   }
-}
-
-function inheritedOf({ fork }: StreamState, from: number, to: number) {
-  if (fork === null || from >= fork.position || from >= to) return null;
-  return { source: fork.source, incarnation: fork.incarnation, from, to: Math.min(fork.position, to) };
-}
-
-/** Whether a request to create asks for the stream there is (§5.1). */
-function isSame(state: StreamState, request: CreateRequest): boolean {
-  const { fork } = state;
-  const asked = request.fork;
-  const contentType = request.contentType ?? (asked === null ? DEFAULT_CONTENT_TYPE : state.contentType);
-  if (mediaType(contentType) !== mediaType(state.contentType) || request.closed !== state.closed) return false;
-  const inheritsExpiry = asked !== null && request.ttlSeconds === null && request.expiresAt === null;
-  const sameExpiry = request.ttlSeconds === state.ttlSeconds && request.expiresAt === state.expiresAt;
-  if (!sameExpiry && !inheritsExpiry) return false;
-  if (asked === null || fork === null) return asked === fork;
-  const samePosition = asked.position === null || asked.position === (fork.askedPosition ?? fork.position);
-  return asked.source === fork.source && samePosition && asked.subOffset === fork.askedSubOffset;
 }

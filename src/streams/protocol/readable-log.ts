@@ -1,4 +1,5 @@
-import type { Missing, Overloaded, StreamInfo, Stretch } from "./contract.ts";
+import { isJsonMode, joinParts } from "./content.ts";
+import type { Inherited, Missing, Overloaded, ReadResult, StreamInfo, Stretch } from "./contract.ts";
 import type { ReadFrom } from "./offset.ts";
 import { durableStreamStub } from "./stub.ts";
 
@@ -32,15 +33,36 @@ export function openDurableStream(namespace: DurableObjectNamespace, name: strin
     async read(from, waitMs) {
       if (typeof from === "object") throw new Error("a stream of one's own has no times");
       const read = await durableStreamStub(namespace, name).read({ from, maxBytes: MAX_READ_BYTES, waitMs });
-      if (!read.ok || "stretch" in read) return read;
-      let { inherited } = read;
-      for (;;) {
-        const { source, incarnation, from: start, to } = inherited;
-        const range = await durableStreamStub(namespace, source).readRange(incarnation, start, to, MAX_READ_BYTES);
-        if (!range.ok) throw new Error("the source of a fork is gone");
-        if ("stretch" in range) return { ok: true, info: read.info, stretch: range.stretch };
-        inherited = range.inherited;
-      }
+      return !read.ok || "stretch" in read ? read : readFork(namespace, name, read);
     },
   };
+}
+
+/** Puts together what a fork inherits and what is its own, up to the bound. */
+async function readFork(namespace: DurableObjectNamespace, name: string, first: ReadResult & { readonly ok: true }): Promise<LogRead> {
+  const parts: Uint8Array[] = [];
+  let room = MAX_READ_BYTES;
+  let read = first;
+  let from: number | null = null;
+  for (;;) {
+    const stretch = "stretch" in read ? read.stretch : await readInherited(namespace, read.inherited, room);
+    from ??= stretch.from;
+    if (stretch.bytes.length > 0) parts.push(stretch.bytes);
+    room -= stretch.bytes.length;
+    if (room <= 0 || stretch.next === read.info.tail || stretch.next === stretch.from || "stretch" in read) {
+      const bytes = joinParts(parts, isJsonMode(read.info.contentType));
+      return { ok: true, info: read.info, stretch: { from, next: stretch.next, bytes } };
+    }
+    const more = await durableStreamStub(namespace, name).read({ from: stretch.next, maxBytes: room, waitMs: 0 });
+    if (!more.ok) return more;
+    read = more;
+  }
+}
+
+/** From the first stream of the chain that holds it itself. */
+async function readInherited(namespace: DurableObjectNamespace, inherited: Inherited, maxBytes: number): Promise<Stretch> {
+  const { source, incarnation, from, to } = inherited;
+  const range = await durableStreamStub(namespace, source).readRange(incarnation, from, to, maxBytes);
+  if (!range.ok) throw new Error("the source of a fork is gone");
+  return "stretch" in range ? range.stretch : readInherited(namespace, range.inherited, maxBytes);
 }

@@ -16,6 +16,7 @@ export type BusUnderTest = {
     readonly node?: string;
     readonly handler?: PushHandler;
   }) => Promise<string>;
+  readonly dispose?: () => Promise<void>;
 };
 
 let names = 0;
@@ -68,6 +69,7 @@ export function busContract(name: string, make: () => Promise<BusUnderTest>): vo
     beforeAll(async () => {
       under = await make();
       bus = under.bus;
+      return under.dispose;
     });
     afterEach(async () => {
       await Promise.all(running.splice(0).map((stop) => stop()));
@@ -542,14 +544,15 @@ export function busContract(name: string, make: () => Promise<BusUnderTest>): vo
         const endpoint = await under.createEndpoint({ topics: [topic] });
         await bus.publish(topic, "x");
         const counts: number[] = [];
+        let done = 0;
         const slow = async ({ message }: Delivery): Promise<void> => {
           counts.push(message.receiveCount);
-          await new Promise((resolve) => setTimeout(resolve, 3500));
+          await new Promise((resolve) => setTimeout(resolve, 2800));
+          done++;
         };
         runUntilEnd({ endpoint }, slow, { visibilitySeconds: 2 });
         runUntilEnd({ endpoint }, slow, { visibilitySeconds: 2 });
-        await expect.poll(() => counts, { timeout: 10_000 }).toEqual([1]);
-        await new Promise((resolve) => setTimeout(resolve, 4000));
+        await expect.poll(() => done, { timeout: 10_000 }).toBe(1);
         await Promise.all(running.splice(0).map((stop) => stop()));
         expect(counts).toEqual([1]);
         expect(await pullNow(bus, { endpoint })).toEqual([]);

@@ -136,6 +136,21 @@ describe("what is sent", () => {
     expect(seen.map(({ headers }) => headers.get("authorization"))).toEqual(["Bearer token-1", "Bearer token-2"]);
   });
 
+  it("fails as an unreachable gateway does when the token can not be had", async () => {
+    const { seen, fetch } = scripted(accepted());
+    const down = new Error("the token service is down");
+    let asked = 0;
+    const token = async (): Promise<string> => {
+      if (++asked < 3) throw down;
+      return "t";
+    };
+    expect((await settled(client(fetch, { token }).publish("a", "x"))).result).toMatchObject({ status: "fulfilled" });
+    asked = 0;
+    const { result } = await settled(client(fetch, { token, maxRetries: 1 }).publish("a", "x"));
+    expect(result).toMatchObject({ status: "rejected", reason: { name: "PosternConnectionError", reason: "no-token", cause: down } });
+    expect(seen).toHaveLength(1);
+  });
+
   it.each(["", "pst secret", "pst_\n", "pst_ü"])("never is a token that no header can carry (%j), nor does its error show it", async (token) => {
     const { seen, fetch } = scripted(accepted());
     const error: Error = await client(fetch, { token }).publish("a", "x").catch((thrown: unknown) => thrown) as Error;

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it, vi } from "vitest";
-import { recordSubscriptionState } from "../../../src/storage/sources.ts";
+import { recordSubscriptionState } from "../../../src/storage/source-subscriptions.ts";
 import { bodyOf, makeToken, openGateway, type TestGateway } from "./gateway.ts";
 
 let gateway: TestGateway;

@@ -92,7 +92,7 @@ describe("tenants", () => {
     const { data } = await bodyOf(await gateway.send("GET", "/v1/tokens", { tenant: "named" }));
     expect(data).toHaveLength(1);
     const own = await bodyOf(await gateway.send("GET", "/v1/tokens", { token }));
-    expect(own.data).toEqual(data);
+    expect(own.data.map(({ id }) => id)).toEqual(data.map(({ id }) => id));
   });
 
   it("answers a tenant's token alike for another tenant that exists and one that does not", async () => {

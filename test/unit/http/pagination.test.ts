@@ -5,7 +5,7 @@ import { ProblemError } from "../../../src/http/problem.ts";
 
 function configWith(...keys: number[]): Config {
   return {
-    version: "0", adminToken: null, allowHosts: new Set(), allowHttp: false, snsEndpoint: null, historyRetentionDays: 30, mailbox: parseConfig({ POSTERN_ENCRYPTION_KEYS: `k:${btoa("x".repeat(32))}` }).mailbox,
+    ...parseConfig({ POSTERN_ENCRYPTION_KEYS: `k:${btoa("x".repeat(32))}` }),
     encryptionKeys: keys.map((fill) => ({ id: `k${fill}`, key: new Uint8Array(32).fill(fill) })),
   };
 }

@@ -36,7 +36,7 @@ describe("routes that are not there", () => {
 
   it.each([
     ["PUT", "/v1/tokens", "GET, HEAD, OPTIONS, POST"],
-    ["POST", "/v1/tokens/tok_1", "DELETE, GET, HEAD, OPTIONS"],
+    ["POST", "/v1/tokens/tok_1", "DELETE, GET, HEAD, OPTIONS, PATCH"],
     ["PATCH", "/v1/events/orders", "OPTIONS, POST"],
     ["POST", "/healthz", "GET, HEAD, OPTIONS"],
     ["GET", "/in/src_1", "OPTIONS, POST"],

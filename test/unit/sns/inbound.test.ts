@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { createApp } from "../../../src/http/app.ts";
 import { MAX_SNS_BODY_BYTES } from "../../../src/sns/parse.ts";
-import { getTenantSource, listSubscriptionStates, putSourceStatement, type Source } from "../../../src/storage/sources.ts";
+import { listSubscriptionStates } from "../../../src/storage/source-subscriptions.ts";
+import { getTenantSource, putSourceStatement, type SnsSource } from "../../../src/storage/sources.ts";
 import type { Append, AppendResult } from "../../../src/streams/contract.ts";
 import { openDatabase } from "../history/sqlite-d1.ts";
 import { CERTIFICATE_URL, confirmationFields, HOST, headersOf, identity, notificationFields, NOW_MS, signedBody, TOPIC_ARN } from "./fixtures.ts";
@@ -37,9 +38,9 @@ function committed(duplicate = false): typeof append {
 }
 
 /** Each test has a source of its own, for the route remembers sources for a second. */
-async function makeSource(change: Partial<Source> = {}): Promise<string> {
+async function makeSource(change: Partial<SnsSource> = {}): Promise<string> {
   const id = `src_${++madeSources}`;
-  const source: Source = {
+  const source: SnsSource = {
     id, tenantId: "default", kind: "sns", name: null, topicArns: [TOPIC_ARN], topic: "orders.completed", minVersion: 1,
     createdAtMs: NOW_MS, updatedAtMs: NOW_MS, ...change,
   };

@@ -1,0 +1,56 @@
+import type { Context } from "hono";
+import { createMiddleware } from "hono/factory";
+import { RecentMap } from "../../sns/recent-map.ts";
+import { type AppEnv, fail } from "../router.ts";
+import { fullBucket, takeFrom, type TokenBucket } from "../token-bucket.ts";
+
+const MAX_TENANTS = 10_000;
+/** An operator must be able to raise the limit of a tenant that has used it up. */
+const NOT_LIMITED = /^\/v1\/tenants(?:\/|$)/;
+
+/** By tenant, in this isolate: a limit costs no request to anywhere, and holds for each isolate by itself. */
+const requestBuckets = new RecentMap<TokenBucket>(MAX_TENANTS);
+const publishBuckets = new RecentMap<TokenBucket>(MAX_TENANTS);
+
+/**
+ * Bounds the requests of a tenant; 429 with `Retry-After` beyond. Every answer says in `RateLimit` and
+ * `RateLimit-Policy` what is left (draft-ietf-httpapi-ratelimit-headers).
+ */
+export const rateLimit = createMiddleware<AppEnv>((c, next) => {
+  if (!NOT_LIMITED.test(c.req.path)) {
+    const ratePerSecond = c.get("limits").requestsPerSecond ?? c.get("config").requestsPerSecond;
+    take(c, { name: "requests", buckets: requestBuckets, ratePerSecond }, 1);
+  }
+  return next();
+});
+
+/** Ends the request with 429 when the tenant publishes more than it may; `count` messages are counted otherwise. */
+export function requirePublishRate(c: Context<AppEnv>, count: number): void {
+  const ratePerSecond = c.get("limits").publishPerSecond;
+  if (ratePerSecond !== null) take(c, { name: "publish", buckets: publishBuckets, ratePerSecond }, count);
+}
+
+type Limit = {
+  readonly name: "requests" | "publish";
+  readonly buckets: RecentMap<TokenBucket>;
+  readonly ratePerSecond: number;
+};
+
+function take(c: Context<AppEnv>, { name, buckets, ratePerSecond }: Limit, count: number): void {
+  const { tenantId } = c.get("principal");
+  const nowMs = Date.now();
+  const bucket = buckets.get(tenantId) ?? fullBucket(ratePerSecond, nowMs);
+  buckets.set(tenantId, bucket);
+  const taken = takeFrom(bucket, count, ratePerSecond, nowMs);
+  // the more particular limit takes the place of the general one
+  c.set("rateLimit", {
+    policy: `"${name}";q=${ratePerSecond};w=1`,
+    state: `"${name}";r=${taken.ok ? taken.remaining : 0};t=${taken.ok ? 1 : taken.retryAfterSeconds}`,
+  });
+  if (taken.ok) return;
+  fail({
+    code: "rate-limited",
+    detail: `The tenant is allowed ${ratePerSecond} ${name === "publish" ? "messages" : "requests"} a second: send it again after \`Retry-After\`.`,
+    headers: { "retry-after": String(taken.retryAfterSeconds) },
+  });
+}

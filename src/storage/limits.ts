@@ -1,0 +1,40 @@
+import { z } from "zod";
+
+/** What one tenant may use; null: as much as the gateway allows anyone. Rates hold for each isolate by itself. */
+export type TenantLimits = {
+  readonly requestsPerSecond: number | null;
+  /** Messages, however many come in one request. */
+  readonly publishPerSecond: number | null;
+  readonly endpoints: number | null;
+  /** Of one message, in bytes. */
+  readonly payloadBytes: number | null;
+};
+
+export const NO_LIMITS: TenantLimits = {
+  requestsPerSecond: null,
+  publishPerSecond: null,
+  endpoints: null,
+  payloadBytes: null,
+};
+
+const limit = z.number().int().nullable().default(null);
+const Stored = z.object({ requestsPerSecond: limit, publishPerSecond: limit, endpoints: limit, payloadBytes: limit });
+
+/** The limits as `tenants.limits` holds them. */
+export function parseLimits(text: string): TenantLimits {
+  return Stored.parse(JSON.parse(text));
+}
+
+/** The text for `tenants.limits`: only what is set. */
+export function formatLimits(limits: TenantLimits): string {
+  return JSON.stringify(Object.fromEntries(Object.entries(limits).filter(([, value]) => value !== null)));
+}
+
+/** How many endpoints the tenant has; counts no further than `atMost`. */
+export async function countEndpoints(db: D1Database, tenantId: string, atMost: number): Promise<number> {
+  const row = await db
+    .prepare("SELECT count(*) AS n FROM (SELECT 1 FROM endpoints WHERE tenant_id = ?1 LIMIT ?2)")
+    .bind(tenantId, atMost)
+    .first();
+  return z.object({ n: z.number() }).parse(row).n;
+}

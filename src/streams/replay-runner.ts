@@ -1,0 +1,104 @@
+import { describeError, log as writeLog } from "../log.ts";
+import { saveReplays } from "../storage/jobs.ts";
+import type { ReplayRequest, ReplayStarted } from "./contract.ts";
+import type { HistoryFeed } from "./history-feed.ts";
+import type { Outbox } from "./outbox.ts";
+import { MAX_OPEN, type Replayed, Replays } from "./replays.ts";
+import type { SegmentLog } from "./segment-log.ts";
+
+/** The parts of a stream's object that replays work on. */
+export type ReplayWorld = {
+  readonly sql: SqlStorage;
+  readonly log: SegmentLog;
+  readonly outbox: Outbox;
+  readonly history: HistoryFeed;
+  readonly db: D1Database;
+};
+
+/** Delivers stretches of one log again, a portion at a time, and reports in D1 how far it is. */
+export class ReplayRunner {
+  readonly #world: ReplayWorld;
+  readonly #replays: Replays;
+
+  constructor(world: ReplayWorld) {
+    this.#world = world;
+    this.#replays = new Replays(world.sql);
+  }
+
+  /** Counts the stretch and takes it up, unless there is no `jobId`. */
+  start(request: ReplayRequest, nowMs: number): ReplayStarted {
+    const { log } = this.#world;
+    const { jobId, endpointId, from, untilMs } = request;
+    const { earliestOffset, nextOffset } = log;
+    const untilOffset = untilMs === null ? nextOffset : log.offsetAt(untilMs);
+    const fromOffset = from === null ? earliestOffset : "offset" in from ? from.offset : log.offsetAt(from.timeMs);
+    if (fromOffset > nextOffset) return { ok: false, code: "beyond-head", nextOffset };
+    if (fromOffset < earliestOffset) return { ok: false, code: "trimmed", earliestOffset };
+    const stretch = { fromOffset, untilOffset: Math.max(fromOffset, untilOffset) };
+    const count = log.countBetween(stretch.fromOffset, stretch.untilOffset);
+    if (jobId !== null && !this.#replays.start({ jobId, endpointId, ...stretch, total: count }, nowMs)) {
+      return { ok: false, code: "too-many" };
+    }
+    return { ok: true, count, ...stretch };
+  }
+
+  stop(jobId: string, nowMs: number): void {
+    this.#replays.stop(jobId, "Stopped on request.", nowMs);
+  }
+
+  /** The endpoint is gone: nothing more is delivered to it. */
+  endpointDeleted(endpointId: string, nowMs: number): void {
+    this.#replays.stopAllOf(endpointId, "The endpoint was deleted.", nowMs);
+  }
+
+  /** What is to be opened now. Call in a transaction with the opening. */
+  step(nowMs: number): Replayed[] {
+    const { log, outbox } = this.#world;
+    return this.#replays.step(
+      {
+        messages: (from, to, limit) => {
+          const looked = log.entriesFrom(from, limit).filter(({ offset }) => offset < to);
+          return { entries: looked.filter(({ expunged }) => !expunged), next: (looked.at(-1)?.offset ?? to - 1) + 1 };
+        },
+        load: (endpointId) => outbox.loadOf(endpointId, MAX_OPEN),
+      },
+      nowMs,
+    );
+  }
+
+  /** Tells D1 what it does not know yet; what can not be told now is told later. */
+  async report(stream: string, nowMs: number): Promise<void> {
+    const unreported = this.#replays.unreported(nowMs);
+    try {
+      if (unreported.length > 0) await saveReplays(this.#world.db, stream, unreported);
+      this.#replays.reported(unreported, nowMs);
+    } catch (error) {
+      writeLog("warn", "replay.report-failed", { stream, error: describeError(error) });
+    }
+  }
+
+  /** Tells history again how the deliveries opened last ended, for it may have missed that before a restart. */
+  retell(nowMs: number): void {
+    const { log, outbox, history } = this.#world;
+    for (const { endpointId, from, to } of this.#replays.openedLately()) {
+      const rows = outbox.rowsOf(endpointId, from, to);
+      for (const entry of log.entriesFrom(from, to - from)) {
+        if (entry.offset >= to || entry.expunged) continue;
+        const delivery = { offset: entry.offset, endpointId, messageId: entry.id, messageTimeMs: entry.timeMs };
+        const row = rows.get(entry.offset);
+        if (row === "open") history.opened(delivery, nowMs, nowMs);
+        else if (row === "dead") history.settled(delivery, { status: "dead", reason: "All attempts failed." }, nowMs);
+        else history.settled(delivery, { status: "delivered" }, nowMs);
+      }
+    }
+  }
+
+  /** The first message that has to stay for a replay; null when none does. */
+  lowestOffset(): number | null {
+    return this.#replays.lowestOffset();
+  }
+
+  nextStepMs(nowMs: number): number | null {
+    return this.#replays.nextStepMs(nowMs);
+  }
+}
