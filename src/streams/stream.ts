@@ -8,7 +8,8 @@ import type {
   Append, Appended, AppendResult, Content, DeliveryJob, LogDescription, ReplayRequest, ReplayStarted, RetentionSettings, StreamApi, Work,
 } from "./contract.ts";
 import { FirstAttempts } from "./first-attempts.ts";
-import { HistoryFeed } from "./history-feed.ts";
+import { HistoryWriter } from "./history-writer.ts";
+import type { HistoryBatch } from "./history-records.ts";
 import { type Due, jobsFor, sendJobs } from "./jobs.ts";
 import { LogReader } from "./log-reader.ts";
 import type { LogReadRequest, LogReadResult } from "./log-reading.ts";
@@ -26,8 +27,6 @@ const WATCH_INTERVAL_MS = 5_000;
 const RECOVERY_DELAY_MS = 2_000;
 /** Settled first attempts are made durable by the next commit, or after this long. */
 const CHECKPOINT_DELAY_MS = 1_000;
-const HISTORY_DELAY_MS = 300;
-const MAX_HISTORY_DELAY_MS = 30_000;
 const SWEEP_LIMIT = 2_000;
 const RELEASE_LIMIT = 2_000;
 
@@ -43,19 +42,13 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
   readonly #chosenIds: ChosenIds;
   readonly #retention: Retention;
   readonly #replays: ReplayRunner;
-  readonly #history = new HistoryFeed();
+  readonly #history: HistoryWriter;
   readonly #commits = new CommitQueue();
   readonly #firstAttempts: FirstAttempts;
   #name: string | null;
   #committing = false;
   #alarmAtMs: number | null = null;
   #checkpointTimer: ReturnType<typeof setTimeout> | null = null;
-  #historyTimer: ReturnType<typeof setTimeout> | null = null;
-  #historyDelayMs = HISTORY_DELAY_MS;
-  #historyWriting: Promise<void> | null = null;
-  /** Everything before it is in D1, or in the feed, respectively. */
-  #historyBefore: number;
-  #fedBefore: number;
 
   constructor(ctx: DurableObjectState, env: Cloudflare.Env) {
     super(ctx, env);
@@ -66,10 +59,15 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     this.#outbox = new Outbox(sql);
     this.#chosenIds = new ChosenIds(sql);
     this.#retention = new Retention(kv, this.#log);
-    this.#replays = new ReplayRunner({ sql, log: this.#log, outbox: this.#outbox, history: this.#history, db: env.DB });
     this.#name = kv.get<string>("name") ?? null;
-    this.#historyBefore = this.#log.checkpoint.historyBefore;
-    this.#fedBefore = this.#log.nextOffset;
+    const historyWorld = {
+      stream: () => this.#stream(),
+      write: (batch: HistoryBatch) => writeHistory(env.DB, batch),
+      inBackground: (promise: Promise<unknown>) => ctx.waitUntil(promise),
+      onWritten: () => this.#scheduleCheckpoint(),
+    };
+    this.#history = new HistoryWriter(historyWorld, this.#log.checkpoint.historyBefore, this.#log.nextOffset);
+    this.#replays = new ReplayRunner({ sql, log: this.#log, outbox: this.#outbox, history: this.#history.feed, db: env.DB });
     this.#firstAttempts = new FirstAttempts(delivererOf(ctx), (results) => this.#apply(results));
     void ctx.blockConcurrencyWhile(async () => {
       this.#alarmAtMs = await ctx.storage.getAlarm();
@@ -118,7 +116,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
       if (entry?.offset === offset && !entry.expunged) found.push({ entry, endpointId });
     }
     this.#enqueue(this.#open(found, Date.now()));
-    this.#scheduleHistory();
+    this.#history.schedule();
     return found.length;
   }
 
@@ -162,9 +160,9 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     const nowMs = Date.now();
     const cancelled = this.#outbox.cancelMessage(offset);
     for (const delivery of cancelled) {
-      this.#history.settled(delivery, { status: "cancelled", reason: "The content was expunged." }, nowMs);
+      this.#history.feed.settled(delivery, { status: "cancelled", reason: "The content was expunged." }, nowMs);
     }
-    this.#scheduleHistory();
+    this.#history.schedule();
     return this.#log.expunge(offset);
   }
 
@@ -173,10 +171,10 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     const nowMs = Date.now();
     const cancelled = this.#outbox.cancelAll();
     for (const delivery of cancelled) {
-      this.#history.settled(delivery, { status: "cancelled", reason: "The queue was purged." }, nowMs);
+      this.#history.feed.settled(delivery, { status: "cancelled", reason: "The queue was purged." }, nowMs);
     }
     this.#saveCheckpoint();
-    this.#scheduleHistory();
+    this.#history.schedule();
     return cancelled.length;
   }
 
@@ -186,7 +184,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
 
   async flushHistory(stream: string): Promise<void> {
     this.#remember(stream);
-    await this.#writeHistory();
+    await this.#history.flush();
   }
 
   /** Finds what is overdue, asks held endpoints again, trims the log; then sets the next alarm. */
@@ -201,7 +199,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     this.#trim(nowMs);
     this.#watch(overdue.length === SWEEP_LIMIT ? nowMs : null);
     this.#enqueue([...refs.map((ref) => ({ ...ref, atMs: nowMs })), ...replayed]);
-    await this.#writeHistory();
+    await this.#history.flush();
     await this.#replays.report(this.#stream(), nowMs);
   }
 
@@ -269,15 +267,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
 
   #startFirstAttempts(entries: readonly LogEntry[], bodies: readonly Uint8Array[]): void {
     const nowMs = Date.now();
-    for (const entry of entries) {
-      this.#history.message(entry);
-      const { offset, id: messageId, timeMs: messageTimeMs } = entry;
-      for (const endpointId of entry.endpointIds) {
-        this.#history.opened({ offset, endpointId, messageId, messageTimeMs }, nowMs, messageTimeMs);
-      }
-      this.#fedBefore = offset + 1;
-    }
-    this.#scheduleHistory();
+    this.#history.committed(entries, nowMs);
     const queued = this.#firstAttempts.start(this.#stream(), entries, bodies, (offset, endpointIds) =>
       this.#outbox.claimFirst(offset, endpointIds, nowMs),
     );
@@ -293,16 +283,16 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     for (const result of results) {
       const delivery = this.#outbox.settle(result, result.verdict, nowMs);
       if (delivery === null) continue;
-      this.#history.settled(delivery, result.verdict, nowMs);
+      this.#history.feed.settled(delivery, result.verdict, nowMs);
       if (result.verdict.status === "cancelled") this.#replays.endpointDeleted(delivery.endpointId, nowMs);
-      if (result.attempt !== undefined) this.#history.attempt(delivery, result.attempt, result.by);
+      if (result.attempt !== undefined) this.#history.feed.attempt(delivery, result.attempt, result.by);
       if (result.verdict.status === "open") due.push({ ...delivery, atMs: result.verdict.nextAttemptAtMs });
       if (delivery.wasHeld && result.verdict.status !== "held") answering.add(delivery.endpointId);
     }
     for (const endpointId of answering) this.#release(endpointId);
     this.#enqueue(due);
     if (due.length > 0) this.#watch(null);
-    this.#scheduleHistory();
+    this.#history.schedule();
     this.#scheduleCheckpoint();
   }
 
@@ -311,7 +301,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     return replayed.map(({ entry: { offset, id: messageId, timeMs: messageTimeMs }, endpointId }) => {
       const delivery = { offset, endpointId, messageId, messageTimeMs };
       this.#outbox.reopen(delivery, nowMs);
-      this.#history.opened(delivery, nowMs, nowMs);
+      this.#history.feed.opened(delivery, nowMs, nowMs);
       return { offset, endpointId, atMs: nowMs };
     });
   }
@@ -339,7 +329,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
 
   #checkpointNow(): { settledBefore: number; historyBefore: number } {
     const settledBefore = this.#outbox.settledBefore(this.#log.nextOffset);
-    return { settledBefore, historyBefore: Math.min(this.#historyBefore, this.#log.nextOffset) };
+    return { settledBefore, historyBefore: Math.min(this.#history.writtenBefore, this.#log.nextOffset) };
   }
 
   #saveCheckpoint(): void {
@@ -360,38 +350,6 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     }, CHECKPOINT_DELAY_MS);
   }
 
-  #scheduleHistory(): void {
-    if (this.#historyTimer !== null || this.#history.isEmpty) return;
-    this.#historyTimer = setTimeout(() => {
-      this.#historyTimer = null;
-      this.ctx.waitUntil(this.#writeHistory());
-    }, this.#historyDelayMs);
-  }
-
-  /** Writes the feed to D1, one batch at a time, in order. */
-  async #writeHistory(): Promise<void> {
-    while (this.#historyWriting !== null) await this.#historyWriting;
-    if (this.#history.isEmpty) return;
-    this.#historyWriting = this.#writeHistoryBatch().finally(() => (this.#historyWriting = null));
-    await this.#historyWriting;
-  }
-
-  async #writeHistoryBatch(): Promise<void> {
-    const before = this.#fedBefore;
-    const batch = this.#history.take(this.#stream());
-    try {
-      await writeHistory(this.env.DB, batch);
-      if (!this.#history.hasGaps) this.#historyBefore = before;
-      this.#historyDelayMs = HISTORY_DELAY_MS;
-      this.#scheduleCheckpoint();
-    } catch (error) {
-      this.#history.putBack(batch);
-      this.#historyDelayMs = Math.min(this.#historyDelayMs * 2, MAX_HISTORY_DELAY_MS);
-      log("warn", "history.write-failed", { stream: this.#name, error: describeError(error) });
-      this.#scheduleHistory();
-    }
-  }
-
   /** After a restart: what the checkpoint does not cover is open, and history is told again what it may have missed. */
   #recover(): void {
     const { settledBefore, historyBefore } = this.#log.checkpoint;
@@ -404,30 +362,18 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
       const entries = this.#log.entriesFrom(offset, 500);
       for (const entry of entries) {
         if (entry.offset >= settledBefore && !entry.expunged) this.#outbox.addRows(entry, entry.endpointIds, dueAtMs);
-        this.#retell(entry);
+        this.#history.retell(entry);
       }
       offset = (entries.at(-1)?.offset ?? this.#log.nextOffset) + 1;
     }
     for (const { delivery, dead, nextAtMs } of this.#outbox.rowsFrom(reported)) {
-      if (dead) this.#history.settled(delivery, { status: "dead", reason: "All attempts failed." }, nowMs);
-      else this.#history.opened(delivery, nextAtMs ?? nowMs, nowMs);
+      if (dead) this.#history.feed.settled(delivery, { status: "dead", reason: "All attempts failed." }, nowMs);
+      else this.#history.feed.opened(delivery, nextAtMs ?? nowMs, nowMs);
     }
     this.#replays.retell(nowMs);
     if (reported < this.#log.nextOffset) this.#setAlarm(nowMs + RECOVERY_DELAY_MS);
-    this.#scheduleHistory();
+    this.#history.schedule();
     this.#watch(null);
-  }
-
-  /**
-   * A delivery before the checkpoint without a row was delivered, unless history knows better: rows say otherwise right
-   * after this, and what was written of it before is newer than the time given here.
-   */
-  #retell(entry: LogEntry): void {
-    this.#history.message(entry);
-    const { offset, id: messageId, timeMs: messageTimeMs } = entry;
-    for (const endpointId of entry.endpointIds) {
-      this.#history.settled({ offset, endpointId, messageId, messageTimeMs }, { status: "delivered" }, messageTimeMs + 1);
-    }
   }
 
   #trim(nowMs: number): void {
@@ -443,7 +389,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     const nowMs = Date.now();
     // The alarm looks at everything again when it runs, so one that comes soon is enough.
     if (this.#alarmAtMs !== null && this.#alarmAtMs <= nowMs + WATCH_INTERVAL_MS) return;
-    const busy = this.#outbox.hasInFlight() || !this.#history.isEmpty || !this.#commits.isEmpty || this.#committing;
+    const busy = this.#outbox.hasInFlight() || !this.#history.feed.isEmpty || !this.#commits.isEmpty || this.#committing;
     const wakes = [atMs, busy ? nowMs + WATCH_INTERVAL_MS : null, this.#outbox.nextWakeMs()];
     wakes.push(this.#retention.nextTrimMs(), this.#replays.nextStepMs(nowMs));
     this.#setAlarm(Math.min(...wakes.filter((wake) => wake !== null)));
