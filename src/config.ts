@@ -14,6 +14,8 @@ export type Config = {
   readonly snsEndpoint: string | null;
   /** A resolver of `application/dns-json`, asked for the addresses of push URLs; null: names are judged as written. */
   readonly dohUrl: string | null;
+  /** Origins whose pages may use the streams; `*` for any. Empty: none, and nothing else is ever shared. */
+  readonly corsOrigins: ReadonlySet<string>;
   readonly historyRetentionDays: number;
   /** Whose JWTs are accepted beside our own tokens. */
   readonly jwtIssuers: readonly Issuer[];
@@ -51,6 +53,7 @@ const Variables = z.object({
     .transform(parseKeyRing),
   POSTERN_SNS_ENDPOINT: optionalText,
   POSTERN_DOH_URL: optionalText.pipe(z.url({ protocol: /^https?$/, error: "must be an http(s) URL" }).nullable()),
+  POSTERN_CORS_ORIGINS: optionalText.transform(parseOrigins),
   POSTERN_HISTORY_RETENTION_DAYS: z.coerce.number().int().min(1).max(3650).default(30),
   POSTERN_JWT_ISSUERS: optionalText,
   POSTERN_REQUESTS_PER_SECOND: z.coerce.number().int().min(1).max(1_000_000).default(10_000),
@@ -83,6 +86,7 @@ export function parseConfig(env: unknown): Config {
     encryptionKeys: variables.POSTERN_ENCRYPTION_KEYS,
     snsEndpoint: variables.POSTERN_SNS_ENDPOINT,
     dohUrl: variables.POSTERN_DOH_URL,
+    corsOrigins: variables.POSTERN_CORS_ORIGINS,
     historyRetentionDays: variables.POSTERN_HISTORY_RETENTION_DAYS,
     jwtIssuers: variables.POSTERN_JWT_ISSUERS === null ? [] : parseIssuers(variables.POSTERN_JWT_ISSUERS, allowHosts),
     requestsPerSecond: variables.POSTERN_REQUESTS_PER_SECOND,
@@ -102,6 +106,16 @@ function mailboxSettings(variables: z.infer<typeof Variables>): MailboxSettings 
     awsSessionToken: variables.AWS_SESSION_TOKEN,
     queuePrefix: variables.POSTERN_QUEUE_PREFIX,
   };
+}
+
+function parseOrigins(text: string | null): ReadonlySet<string> {
+  const origins = (text ?? "").split(/[\s,]+/).filter((origin) => origin !== "");
+  for (const origin of origins) {
+    if (origin !== "*" && URL.parse(origin)?.origin !== origin) {
+      throw new Error("POSTERN_CORS_ORIGINS: each entry is `*` or an origin such as https://app.example.com");
+    }
+  }
+  return new Set(origins);
 }
 
 function parseKeyRing(text: string): { id: string; key: Uint8Array }[] {

@@ -211,7 +211,7 @@ const endpointFields = {
   retrySchedule: z.array(z.number()),
   rateLimit: z.number().nullable(),
   ordered: z.boolean(),
-  fallback: z.literal("pull").nullable(),
+  fallback: z.literal("pull").nullable().openapi({ enum: ["pull", null] }),
   description: z.string().nullable(),
   metadata: z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()])),
   status: EndpointStatusName,

@@ -36,27 +36,29 @@ const DeduplicateBy = z.enum(["delivery", "content"], { error: "Must be `deliver
     "Senders that sign no id (GitHub, Shopify) can be told apart from a replay with another id by `content` only",
 });
 
+const hmacFields = {
+  signatureHeader: Header,
+  algorithm: z.enum(["sha1", "sha256", "sha512"], { error: "Must be `sha1`, `sha256` or `sha512`." }).default("sha256"),
+  encoding: z.enum(["hex", "base64"], { error: "Must be `hex` or `base64`." }).default("hex"),
+  prefix: z.string().max(MAX_TEXT_CHARACTERS).default("").openapi({ description: "What stands before the signature", example: "sha256=" }),
+  content: z
+    .string()
+    .max(MAX_TEXT_CHARACTERS)
+    .default("{body}")
+    .openapi({ description: "What is signed: `{body}` with any text around it, `{timestamp}` and `{id}` in it", example: "{timestamp}.{body}" }),
+  timestampHeader: Header.nullable().default(null).openapi({ description: "Seconds since 1970; has to be signed too" }),
+  toleranceSeconds: z.int().min(1).max(MAX_TOLERANCE_SECONDS).default(DEFAULT_TOLERANCE_SECONDS),
+  idHeader: Header.nullable().default(null).openapi({ description: "Names a delivery, the same again when it is repeated" }),
+  eventHeader: Header.nullable().default(null).openapi({ description: "Becomes the attribute `event`" }),
+  secretEncoding: z
+    .enum(["utf8", "hex", "base64"], { error: "Must be `utf8`, `hex` or `base64`." })
+    .default("utf8")
+    .openapi({ description: "What the secret's text stands for: its own bytes, or those it spells" }),
+};
+
 /** How a sender that is not known by name signs. */
 const Hmac = z
-  .strictObject({
-    signatureHeader: Header,
-    algorithm: z.enum(["sha1", "sha256", "sha512"], { error: "Must be `sha1`, `sha256` or `sha512`." }).default("sha256"),
-    encoding: z.enum(["hex", "base64"], { error: "Must be `hex` or `base64`." }).default("hex"),
-    prefix: z.string().max(MAX_TEXT_CHARACTERS).default("").openapi({ description: "What stands before the signature", example: "sha256=" }),
-    content: z
-      .string()
-      .max(MAX_TEXT_CHARACTERS)
-      .default("{body}")
-      .openapi({ description: "What is signed: `{body}` with any text around it, `{timestamp}` and `{id}` in it", example: "{timestamp}.{body}" }),
-    timestampHeader: Header.nullable().default(null).openapi({ description: "Seconds since 1970; has to be signed too" }),
-    toleranceSeconds: z.int().min(1).max(MAX_TOLERANCE_SECONDS).default(DEFAULT_TOLERANCE_SECONDS),
-    idHeader: Header.nullable().default(null).openapi({ description: "Names a delivery, the same again when it is repeated" }),
-    eventHeader: Header.nullable().default(null).openapi({ description: "Becomes the attribute `event`" }),
-    secretEncoding: z
-      .enum(["utf8", "hex", "base64"], { error: "Must be `utf8`, `hex` or `base64`." })
-      .default("utf8")
-      .openapi({ description: "What the secret's text stands for: its own bytes, or those it spells" }),
-  })
+  .strictObject(hmacFields)
   .superRefine((scheme, context) => {
     for (const { field, detail } of schemeFaults(scheme)) context.addIssue({ code: "custom", path: [field], message: `It ${detail}.` });
   })
@@ -136,7 +138,7 @@ const WebhookSourceBody = z
     kind: z.enum(WEBHOOK_KINDS),
     ...shown,
     ...webhookFields,
-    hmac: Hmac.nullable().openapi({ description: "Of kind `hmac`" }),
+    hmac: z.object(hmacFields).nullable().openapi({ description: "Of kind `hmac`" }),
     secrets: z
       .array(z.object({ id: z.string(), createdAt: Time, expiresAt: Time.nullable() }))
       .openapi({ description: "Those that verify, the current one first, without their values" }),

@@ -1,4 +1,6 @@
+import type { Context } from "hono";
 import { createMiddleware } from "hono/factory";
+import { isolateOf } from "../isolate.ts";
 import type { AppEnv } from "./router.ts";
 
 const METHODS = "GET, HEAD, PUT, POST, DELETE, OPTIONS";
@@ -15,8 +17,9 @@ const RESPONSE_HEADERS = [
 const PREFLIGHT_SECONDS = "86400";
 
 /**
- * Streams may be read by pages of any origin: who may is decided by the token, which no browser sends by itself. A
- * preflight carries none, so it is answered before one is asked for.
+ * Streams may be used by pages of the origins that are configured (`POSTERN_CORS_ORIGINS`), and by none otherwise: what
+ * a preflight says then lacks the one header that would let a page through. It carries no token, so it is answered
+ * before one is asked for.
  */
 export const streamCors = createMiddleware<AppEnv>(async (c, next) => {
   const isPreflight = c.req.method === "OPTIONS" && c.req.header("access-control-request-method") !== undefined;
@@ -24,12 +27,28 @@ export const streamCors = createMiddleware<AppEnv>(async (c, next) => {
     c.header("access-control-allow-methods", METHODS);
     c.header("access-control-allow-headers", REQUEST_HEADERS);
     c.header("access-control-max-age", PREFLIGHT_SECONDS);
-    c.header("access-control-allow-origin", "*");
+    allowOrigin(c);
     return c.body(null, 204);
   }
   await next();
-  c.header("access-control-allow-origin", "*");
-  c.header("access-control-expose-headers", RESPONSE_HEADERS);
-  c.header("cross-origin-resource-policy", "cross-origin");
+  if (allowOrigin(c)) {
+    c.header("access-control-expose-headers", RESPONSE_HEADERS);
+    c.header("cross-origin-resource-policy", "cross-origin");
+  }
   return undefined;
 });
+
+/** Whether the asking page's origin is one of those configured; if so, the response says it. */
+function allowOrigin(c: Context<AppEnv>): boolean {
+  const { corsOrigins } = isolateOf(c.env).config;
+  if (corsOrigins.size === 0) return false;
+  if (corsOrigins.has("*")) {
+    c.header("access-control-allow-origin", "*");
+    return true;
+  }
+  c.header("vary", "Origin", { append: true });
+  const origin = c.req.header("origin");
+  if (origin === undefined || !corsOrigins.has(origin)) return false;
+  c.header("access-control-allow-origin", origin);
+  return true;
+}

@@ -1,5 +1,5 @@
 import type { Context } from "hono";
-import { isText } from "../streams/protocol/content.ts";
+import { isText, ownBuffer } from "../streams/protocol/content.ts";
 import { nextCursor } from "../streams/protocol/cursor.ts";
 import { LiveFeed, shown } from "../streams/protocol/live-feed.ts";
 import { formatOffset, parseLogOffset, parseOffset, type ReadFrom } from "../streams/protocol/offset.ts";
@@ -105,7 +105,7 @@ function respond(c: Context<AppEnv>, { info, stretch }: GoodRead, { from, live, 
       return c.body(null, 304);
     }
   }
-  return c.body(body(shown(stretch.bytes, info.contentType)));
+  return c.body(ownBuffer(shown(stretch.bytes, info.contentType)));
 }
 
 /** RFC 9110 §13.1.2, with the weak comparison. */
@@ -133,11 +133,4 @@ function followStream(c: Context<AppEnv>, log: ReadableLog, first: GoodRead, { c
     },
   });
   return c.body(events);
-}
-
-/** As the runtime's types want it. */
-function body(bytes: Uint8Array): ArrayBuffer {
-  const { buffer, byteOffset, byteLength } = bytes;
-  if (buffer instanceof ArrayBuffer && byteOffset === 0 && byteLength === buffer.byteLength) return buffer;
-  return bytes.slice().buffer;
 }

@@ -1,5 +1,5 @@
 import type { Context } from "hono";
-import { DEFAULT_CONTENT_TYPE, isJsonMode, parseJsonPayload, type Payload } from "../streams/protocol/content.ts";
+import { DEFAULT_CONTENT_TYPE, isJsonMode, ownBuffer, parseJsonPayload, type Payload } from "../streams/protocol/content.ts";
 import type { ProducerRequest } from "../streams/protocol/contract.ts";
 import { PATH_GRAMMAR, parseStreamPath, type StreamPath } from "../streams/protocol/path.ts";
 import { readBody } from "./read-body.ts";
@@ -46,7 +46,7 @@ export async function readStreamBody(c: Context<AppEnv>): Promise<Uint8Array> {
 
 /** The body as what is to be stored, or 400. */
 export function payloadOf(body: Uint8Array, contentType: string = DEFAULT_CONTENT_TYPE): Payload {
-  if (!isJsonMode(contentType)) return { bytes: body, lengths: null };
+  if (!isJsonMode(contentType)) return { bytes: ownBuffer(body), lengths: null };
   const parsed = parseJsonPayload(body);
   return parsed.ok ? parsed.payload : malformed(parsed.detail);
 }

@@ -19,19 +19,35 @@ export async function findCheckpoint(db: D1Database, tenantId: string, consumer:
   return row === null ? null : Row.parse(row);
 }
 
-/** Checkpoints of the tenant by consumer and stream, after that position; of one consumer where it is named. */
+/** Checkpoints of the tenant by consumer and stream, after that position. */
 export async function listCheckpoints(
   db: D1Database,
   tenantId: string,
-  page: { readonly consumer: string | null; readonly after: readonly [consumer: string, stream: string]; readonly limit: number },
+  page: { readonly after: readonly [consumer: string, stream: string]; readonly limit: number },
 ): Promise<Checkpoint[]> {
   const { results } = await db
     .prepare(
-      `SELECT ${COLUMNS} FROM consumer_offsets
-       WHERE tenant_id = ?1 AND (consumer, stream) > (?2, ?3) AND (?4 IS NULL OR consumer = ?4)
-       ORDER BY consumer, stream LIMIT ?5`,
+      `SELECT ${COLUMNS} FROM consumer_offsets WHERE tenant_id = ? AND (consumer, stream) > (?, ?)
+       ORDER BY consumer, stream LIMIT ?`,
     )
-    .bind(tenantId, ...page.after, page.consumer, page.limit)
+    .bind(tenantId, ...page.after, page.limit)
+    .all();
+  return results.map((row) => Row.parse(row));
+}
+
+/** Checkpoints of one consumer by stream, after `afterStream`. */
+export async function listCheckpointsOf(
+  db: D1Database,
+  tenantId: string,
+  consumer: string,
+  page: { readonly afterStream: string; readonly limit: number },
+): Promise<Checkpoint[]> {
+  const { results } = await db
+    .prepare(
+      `SELECT ${COLUMNS} FROM consumer_offsets WHERE tenant_id = ? AND consumer = ? AND stream > ?
+       ORDER BY stream LIMIT ?`,
+    )
+    .bind(tenantId, consumer, page.afterStream, page.limit)
     .all();
   return results.map((row) => Row.parse(row));
 }

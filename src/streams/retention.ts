@@ -37,7 +37,7 @@ export class Retention {
   /** Removes a step's worth; whether anything went. `fromOffset`: the first that has to stay. */
   trim(fromOffset: number, nowMs: number): boolean {
     const sinceMs = nowMs - this.#settings.retentionSeconds * 1000;
-    const { removed, next } = this.#log.trim({ sinceMs, bytes: this.#maxBytes(), fromOffset });
+    const { removed, next } = this.#log.trim({ sinceMs, bytes: this.#settings.maxBytes ?? Number.POSITIVE_INFINITY, fromOffset });
     this.#pausedUntilMs = next === "nothing" ? 0 : nowMs + (next === "more" ? STEP_PAUSE_MS : BLOCKED_PAUSE_MS);
     return removed;
   }
@@ -48,11 +48,8 @@ export class Retention {
     if (oldestMs === null) return null;
     // A message stays for the whole of its last millisecond.
     const expiresAtMs = oldestMs + this.#settings.retentionSeconds * 1000 + 1;
-    const isTooLarge = this.#log.bytes > this.#maxBytes() && this.#log.hasOlderSegments;
+    const { maxBytes } = this.#settings;
+    const isTooLarge = maxBytes !== null && this.#log.bytes > maxBytes && this.#log.hasOlderSegments;
     return Math.max(this.#pausedUntilMs, isTooLarge ? 0 : expiresAtMs);
-  }
-
-  #maxBytes(): number {
-    return this.#settings.maxBytes ?? Number.POSITIVE_INFINITY;
   }
 }

@@ -4,7 +4,7 @@
  */
 import { type IRequest, Router } from "itty-router";
 import { Received } from "./received.ts";
-import { receivedPage } from "./page.ts";
+import { pageStyle, receivedPage } from "./page.ts";
 import { verifyWebhook } from "./verify.ts";
 
 type Environment = {
@@ -43,6 +43,7 @@ router
   })
   .get("/received", () => Response.json({ data: received.latestFirst() }))
   .get("/", () => receivedPage(received.latestFirst()))
+  .get("/style.css", () => pageStyle())
   .all("*", () => refusal(404, "POST /webhooks receives; GET / and GET /received show"));
 
 export default {

@@ -7,6 +7,8 @@ const STYLE = `
   small { opacity: .7; }
 `;
 
+const COMMON_HEADERS = { "x-content-type-options": "nosniff", "referrer-policy": "no-referrer" };
+
 /** A page of what was received; nothing in it runs, and it needs no other host. */
 export function receivedPage(messages: readonly ReceivedMessage[]): Response {
   const articles = messages.map(
@@ -16,15 +18,21 @@ export function receivedPage(messages: readonly ReceivedMessage[]): Response {
   );
   const page = `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Demo subscriber</title><meta name="viewport" content="width=device-width">
-<meta http-equiv="refresh" content="5"><style>${STYLE}</style></head>
+<meta http-equiv="refresh" content="5"><link rel="stylesheet" href="style.css"></head>
 <body><h1>Demo subscriber</h1><p>Verified messages, the latest first.</p>${articles.join("\n") || "<p>None so far.</p>"}</body></html>
 `;
   return new Response(page, {
     headers: {
       "content-type": "text/html; charset=utf-8",
-      "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'",
+      "content-security-policy": "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+      ...COMMON_HEADERS,
     },
   });
+}
+
+/** A file of its own, so that the page's policy can refuse whatever is inline. */
+export function pageStyle(): Response {
+  return new Response(STYLE, { headers: { "content-type": "text/css; charset=utf-8", ...COMMON_HEADERS } });
 }
 
 const ENTITIES: Readonly<Record<string, string>> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" };

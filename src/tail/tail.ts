@@ -2,6 +2,7 @@ import { describeError, log } from "../log.ts";
 import type { LogRead, ReadableLog } from "../streams/protocol/readable-log.ts";
 import type { TailCursor } from "./cursor.ts";
 import { HandOver, NOTHING } from "./hand-over.ts";
+import { Turns } from "./turns.ts";
 
 /** A topic that is followed; `number` stands for it in cursors. */
 export type TailedTopic = { readonly number: number; readonly name: string };
@@ -23,6 +24,9 @@ type Batch =
   | { readonly topic: TailedTopic; readonly kind: "messages"; readonly events: readonly { readonly offset: number; readonly json: string }[] }
   | { readonly topic: TailedTopic; readonly kind: "gap"; readonly from: number; readonly to: number };
 
+/** Where the reading of a topic is; one that is behind need not wait for messages. */
+type Place = { readonly topic: TailedTopic; from: number | { readonly sinceMs: number }; isBehind: boolean };
+
 const WAIT_MS = 15_000;
 const KEEP_ALIVE_MS = 15_000;
 const NEW_TOPICS_INTERVAL_MS = 2_000;
@@ -32,6 +36,8 @@ const LIFETIME_MS = 10 * 60_000;
 /** A request may make 10,000 calls. */
 const MAX_READS = 8_000;
 const RETRY_MS = 1_000;
+/** Topics that are read at once to catch up: what they bring is memory until the client takes it. */
+const MAX_CATCHING_UP = 8;
 
 /** The server-sent events of many topics at once, each message once and in the order of its topic. */
 export class Tail {
@@ -39,6 +45,7 @@ export class Tail {
   readonly #sinceMs: number;
   readonly #positions: Map<number, number>;
   readonly #batches = new HandOver<Batch>();
+  readonly #catchingUp = new Turns(MAX_CATCHING_UP);
   readonly #endAtMs: number;
   #readsLeft = MAX_READS;
   #greeted = false;
@@ -112,27 +119,35 @@ export class Tail {
 
   async #follow(topic: TailedTopic): Promise<void> {
     const source = this.#world.openLog(topic.name);
-    let from: number | { readonly sinceMs: number } = this.#positions.get(topic.number) ?? { sinceMs: this.#sinceMs };
+    const place: Place = { topic, from: this.#positions.get(topic.number) ?? { sinceMs: this.#sinceMs }, isBehind: true };
     while (!this.#batches.isClosed) {
       if (this.#readsLeft-- <= 0) return this.#batches.close();
-      const read = await this.#read(source, from);
-      if (read === null) await this.#world.pause(FAILED_PAUSE_MS);
-      else if (read.ok) {
-        const { bytes, from: first, next } = read.stretch;
-        from = next;
-        if (next > first) await this.#batches.offer({ topic, kind: "messages", events: eventsIn(bytes, first) });
-      } else if (read.code === "trimmed" || read.code === "beyond-head") {
-        const to = read.code === "trimmed" ? read.earliest : read.tail;
-        if (typeof from === "number") await this.#batches.offer({ topic, kind: "gap", from, to });
-        from = to;
-      } else await this.#world.pause(FAILED_PAUSE_MS);
+      if (place.isBehind) await this.#catchingUp.run(async () => this.#advance(place, await this.#read(source, place, 0)));
+      else await this.#advance(place, await this.#read(source, place, WAIT_MS));
     }
   }
 
+  /** Hands over what was read, and moves on once it was taken. */
+  async #advance(place: Place, read: LogRead | null): Promise<void> {
+    if (read === null || (!read.ok && read.code !== "trimmed" && read.code !== "beyond-head")) {
+      return this.#world.pause(FAILED_PAUSE_MS);
+    }
+    const { topic, from: asked } = place;
+    if (!read.ok) {
+      place.from = read.code === "trimmed" ? read.earliest : read.tail;
+      if (typeof asked === "number") await this.#batches.offer({ topic, kind: "gap", from: asked, to: place.from });
+      return;
+    }
+    const { from, next, bytes } = read.stretch;
+    place.from = next;
+    place.isBehind = next < read.info.tail;
+    if (next > from) await this.#batches.offer({ topic, kind: "messages", events: eventsIn(bytes, from) });
+  }
+
   /** Null when the log did not answer: an object that is moved or restarted does a moment later. */
-  async #read(source: ReadableLog, from: number | { readonly sinceMs: number }): Promise<LogRead | null> {
+  async #read(source: ReadableLog, { from }: Place, waitMs: number): Promise<LogRead | null> {
     try {
-      return await source.read(from, WAIT_MS);
+      return await source.read(from, waitMs);
     } catch (error) {
       log("warn", "tail.read-failed", { error: describeError(error) });
       return null;

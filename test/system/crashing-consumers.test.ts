@@ -1,5 +1,6 @@
+import { buildApp } from "fauxqs";
 import { setTimeout as delay } from "node:timers/promises";
-import { afterEach, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
 import { call, eventually } from "./api.ts";
 import { type Gateway, startGateway } from "./gateway.ts";
 
@@ -13,8 +14,19 @@ const TIMEOUT_MS = 150_000;
 const CRASHES = 0.08;
 const WAYS_TO_CRASH = ["before any ack", "half way through", "while receiving", "too late to ack"] as const;
 
+/**
+ * In memory: that of `npm start` writes every message to disk, and on a disk that is busy keeps the gateway waiting until it
+ * sends a batch again. That is a fault with its duplicates, and not what is asked here.
+ */
+const emulator = buildApp({ logger: false, host: "127.0.0.1" });
+let sqsEndpoint: string;
 let gateway: Gateway;
+
+beforeAll(async () => {
+  sqsEndpoint = await emulator.listen({ host: "127.0.0.1", port: 0 });
+});
 afterEach(() => gateway?.dispose());
+afterAll(() => emulator.close());
 
 type Pulled = { readonly id: string; readonly receipt: string };
 
@@ -101,31 +113,25 @@ async function fill(): Promise<Set<string>> {
 }
 
 it.each([
-  { mailbox: "Amazon SQS", env: {} },
-  { mailbox: "Durable Objects", env: { POSTERN_MAILBOX: "durable-object" } },
-])("loses none of 10,000 messages to 8 consumers that crash, and has each acknowledged once: $mailbox", async ({ env }) => {
-  gateway = await startGateway({ env });
+  { mailbox: "Amazon SQS", kind: "sqs" },
+  { mailbox: "Durable Objects", kind: "durable-object" },
+])("loses none of 10,000 messages to 8 consumers that crash, and has each acknowledged once: $mailbox", async ({ kind }) => {
+  gateway = await startGateway({ env: { POSTERN_MAILBOX: kind, POSTERN_SQS_ENDPOINT: sqsEndpoint, AWS_ACCESS_KEY_ID: "local", AWS_SECRET_ACCESS_KEY: "local" } });
   // Crashes are no fault of a message: none is to become a dead letter of them.
   expect((await call(gateway, "PUT", QUEUE, { body: { maxReceives: 1000 } })).status).toBe(201);
   const tally: Tally = { received: new Map(), acked: new Map(), crashes: 0, stale: 0 };
   const deadline = Date.now() + TIMEOUT_MS - 30_000;
   const isOver = (): boolean => tally.acked.size >= MESSAGES || Date.now() > deadline;
   const filled = fill();
-  const startedAt = Date.now();
   await Promise.all(Array.from({ length: CONSUMERS }, () => consume(tally, isOver)));
   const ids = await filled;
-  const { crashes, stale } = tally;
-  console.info(`${mailbox(env)}: ${Date.now() - startedAt} ms, ${crashes} crashes, ${stale} stale receipts`);
 
   expect([...ids].filter((id) => !tally.acked.has(id))).toEqual([]);
   expect([...tally.acked].filter(([, times]) => times !== 1)).toEqual([]);
   expect([...tally.received.keys()].filter((id) => !ids.has(id))).toEqual([]);
   // There were crashes, and they had messages in hand.
-  expect(crashes).toBeGreaterThan(20);
+  expect(tally.crashes).toBeGreaterThan(20);
+  expect(tally.stale).toBeGreaterThan(0);
   expect([...tally.received.values()].filter((times) => times > 1).length).toBeGreaterThan(0);
   await eventually(() => call(gateway, "GET", QUEUE), ({ json }) => json.depth === 0 && json.inFlight === 0 && json.dead === 0);
 }, TIMEOUT_MS);
-
-function mailbox(env: { readonly POSTERN_MAILBOX?: string }): string {
-  return env.POSTERN_MAILBOX ?? "sqs";
-}

@@ -43,6 +43,9 @@ function setHeaders(headers: Headers, requestId: string, secure: boolean): void 
   headers.set("x-request-id", requestId);
   headers.set("x-content-type-options", "nosniff");
   headers.set("referrer-policy", "no-referrer");
+  headers.set("x-frame-options", "DENY"); // for what does not know frame-ancestors
+  headers.set("cross-origin-opener-policy", "same-origin");
+  if (!headers.has("cross-origin-resource-policy")) headers.set("cross-origin-resource-policy", "same-origin");
   if (!headers.has("content-security-policy")) headers.set("content-security-policy", NOTHING_TO_LOAD);
   if (!headers.has("cache-control")) headers.set("cache-control", "no-store");
   if (secure) headers.set("strict-transport-security", `max-age=${TWO_YEARS_SECONDS}; includeSubDomains`);

@@ -2,7 +2,7 @@ import { createRoute, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { isTarget, MAX_TARGET_CHARACTERS } from "../../messages/topic.ts";
 import {
-  type Checkpoint as StoredCheckpoint, deleteCheckpoint, findCheckpoint, listCheckpoints, saveCheckpoint,
+  type Checkpoint as StoredCheckpoint, deleteCheckpoint, findCheckpoint, listCheckpoints, listCheckpointsOf, saveCheckpoint,
 } from "../../storage/consumer-offsets.ts";
 import { formatOffset, parseLogOffset, parseOffset } from "../../streams/protocol/offset.ts";
 import { PATH_GRAMMAR, parseStreamPath } from "../../streams/protocol/path.ts";
@@ -148,7 +148,10 @@ async function pageOfCheckpoints(c: Context<AppEnv>, consumer: string | null, li
   const scope = { config: c.get("config"), tenantId, list: `consumers:${consumer ?? ""}` };
   const position = await decodeCursor(scope, cursor);
   const after = position === undefined ? (["", ""] as const) : CheckpointPosition.parse(position);
-  const rows = await listCheckpoints(c.env.DB, tenantId, { consumer, after, limit: limit + 1 });
+  const rows =
+    consumer === null
+      ? await listCheckpoints(c.env.DB, tenantId, { after, limit: limit + 1 })
+      : await listCheckpointsOf(c.env.DB, tenantId, consumer, { afterStream: after[1], limit: limit + 1 });
   return toPage(scope, rows, limit, (row) => [row.consumer, row.stream], present);
 }
 

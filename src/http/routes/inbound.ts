@@ -3,6 +3,7 @@ import type { Context } from "hono";
 import { CACHE_MAX_AGE_MS } from "../../delivery/freshness.ts";
 import { RecentReads } from "../../recent-reads.ts";
 import { getSource, type SourceWithSecrets } from "../../storage/sources.ts";
+import { requireStanding } from "../inbound-answer.ts";
 import { receiveFromSns } from "../inbound-sns.ts";
 import { receiveWebhook } from "../inbound-webhook.ts";
 import { type AppEnv, createRouter, fail } from "../router.ts";
@@ -34,7 +35,7 @@ const receive = createRoute({
   request: { params: z.object({ sourceId: z.string().openapi({ param: { name: "sourceId", in: "path" } }) }) },
   responses: {
     200: jsonResponse(Accepted, "Committed"),
-    ...problemResponses("verification-failed", "not-found", "payload-too-large", "overloaded", "unavailable"),
+    ...problemResponses("verification-failed", "not-found", "payload-too-large", "rate-limited", "overloaded", "unavailable"),
   },
 });
 
@@ -45,6 +46,7 @@ export const inbound = createRouter();
 
 inbound.openapi(receive, async (c) => {
   const { source, secrets } = await requireSource(c, c.req.valid("param").sourceId);
+  await requireStanding(c, source);
   if (source.kind === "sns") return c.json(await receiveFromSns(c, source), 200);
   return c.json(await receiveWebhook(c, source, secrets), 200);
 });

@@ -1,4 +1,4 @@
-import { joinParts, type Payload } from "./content.ts";
+import { joinParts, ownBuffer, type Payload } from "./content.ts";
 import type { Stretch } from "./contract.ts";
 
 type ChunkRow = { position: number; units: number; bytes: ArrayBuffer; lengths: ArrayBuffer | null };
@@ -37,7 +37,7 @@ export class ChunkLog {
       const isJson = chunk.lengths.length > 0;
       this.#sql.exec(
         "INSERT INTO chunks (position, units, bytes, lengths) VALUES (?, ?, ?, ?)",
-        at, chunk.units, exactBuffer(joinParts(chunk.parts, isJson)), isJson ? Uint32Array.from(chunk.lengths).buffer : null,
+        at, chunk.units, ownBuffer(joinParts(chunk.parts, isJson)).buffer, isJson ? Uint32Array.from(chunk.lengths).buffer : null,
       );
       at += chunk.units;
     }
@@ -65,7 +65,7 @@ export class ChunkLog {
       size += cut.bytes.length + (json ? COMMA_BYTES : 0);
       if (size >= maxBytes || next < row.position + row.units) break;
     }
-    return { from, next, bytes: joinParts(parts, json) };
+    return { from, next, bytes: ownBuffer(joinParts(parts, json)) };
   }
 
   /** Removes up to `limit` rows before `position`; whether there may be more. */
@@ -150,10 +150,4 @@ function* runsOf(bytes: Uint8Array, lengths: Uint32Array): Generator<NewChunk> {
     run.push(length);
   }
   if (run.length > 0) yield { units: run.length, parts: [bytes.subarray(start, end)], size: end - start, lengths: run };
-}
-
-/** SQLite takes a whole buffer: a view on part of one is copied. */
-function exactBuffer(bytes: Uint8Array): ArrayBuffer {
-  const { buffer } = bytes;
-  return buffer instanceof ArrayBuffer && buffer.byteLength === bytes.length ? buffer : bytes.slice().buffer;
 }

@@ -86,3 +86,9 @@ export function joinParts(parts: readonly Uint8Array[], json: boolean): Uint8Arr
   });
   return whole;
 }
+
+/** The bytes in a buffer of their own: sent to an object, or stored, a view takes all it is a view of with it. */
+export function ownBuffer(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  const { buffer } = bytes;
+  return buffer instanceof ArrayBuffer && buffer.byteLength === bytes.length ? new Uint8Array(buffer) : bytes.slice();
+}

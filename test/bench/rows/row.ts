@@ -10,7 +10,8 @@ export type FigureName =
   | "fanout10Ratio"
   | "cpuRatio"
   | "snsRatio"
-  | "batchRatio";
+  | "batchRatio"
+  | "pullRatio";
 
 export type Target = { readonly atLeast: number } | { readonly atMost: number };
 

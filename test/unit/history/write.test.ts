@@ -125,7 +125,7 @@ describe("writeHistory", () => {
 
   it("writes a hundred messages with one statement a table, and nothing for an empty batch", async () => {
     const { db, statements } = openDatabase();
-    const offsets = Array.from({ length: 100 }, (_, offset) => offset);
+    const offsets = Array.from({ length: 100 }, (_, index) => index + 1);
     await write(db, {
       messages: offsets.map((offset) => message(offset)),
       deliveries: offsets.map((offset) => delivery(offset, "ep_1")),
@@ -134,6 +134,24 @@ describe("writeHistory", () => {
     expect(statements).toHaveLength(3);
     await write(db, {});
     expect(statements).toHaveLength(3);
+  });
+
+  it("remembers a stream with its first message, once, and numbers those of a tenant by themselves", async () => {
+    const { db, sqlite } = openDatabase();
+    for (const tenant of ["ten_a", "ten_b"]) {
+      sqlite.prepare("INSERT INTO tenants (id, name, created_at) VALUES (?, '', 0)").run(tenant);
+    }
+    const first = { messages: [message(0), message(1)] };
+    await write(db, { ...first, topic: "a" });
+    await write(db, { ...first, topic: "a" });
+    await write(db, { ...first, tenantId: "ten_b", stream: "ten_b/topics/a", topic: "a" });
+    await write(db, { ...first, topic: "b" });
+    await write(db, { ...first, tenantId: "ten_gone", stream: "ten_gone/topics/a", topic: "a" });
+    await write(db, { messages: [message(1)], topic: "later" });
+    const rows = sqlite.prepare("SELECT tenant_id, number, kind, name, created_at FROM streams ORDER BY tenant_id, number").all();
+    expect(rows.map((row) => Object.values(row))).toEqual([
+      ["ten_a", 1, "topics", "a", T0], ["ten_a", 2, "topics", "b", T0], ["ten_b", 1, "topics", "a", T0],
+    ]);
   });
 
   it("keeps every bound value under D1's 2 MB, three bytes a character included", async () => {

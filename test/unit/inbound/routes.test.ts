@@ -268,3 +268,31 @@ describe("a handshake", () => {
     expect(appended).toEqual([]);
   });
 });
+
+describe("the tenant of a source", () => {
+  const inTenant = async (tenant: string, limits: object): Promise<string> => {
+    await gateway.send("POST", "/v1/tenants", { json: { id: tenant, limits } });
+    const response = await gateway.send("POST", "/v1/sources", { tenant, json: { kind: "github", topic: "a", secret: SECRET } });
+    return (await response.json<any>()).url;
+  };
+
+  it("that is suspended has its senders come again, and publishes nothing meanwhile", async () => {
+    const url = await inTenant("suspended", {});
+    expect((await gateway.send("POST", "/v1/tenants/suspended/suspend")).status).toBe(200);
+    expect((await post(url, github(SECRET, "{}", "push", "1"))).status).toBe(503);
+    expect(appended).toEqual([]);
+    expect((await gateway.send("POST", "/v1/tenants/suspended/resume")).status).toBe(200);
+    vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + 1_100 });
+    expect((await post(url, github(SECRET, "{}", "push", "1"))).status).toBe(200);
+  });
+
+  it("bounds what is published: 413 and 429, the latter by what verified alone", async () => {
+    const url = await inTenant("bounded", { publishPerSecond: 1, payloadBytes: 10 });
+    expect((await post(url, github(SECRET, "more than ten bytes", "push", "1"))).status).toBe(413);
+    for (let count = 0; count < 5; count++) expect((await post(url, github("a secret of another one", "{}", "push", "1"))).status).toBe(403);
+    const statuses = [];
+    for (let count = 0; count < 3; count++) statuses.push((await post(url, github(SECRET, "{}", "push", String(count)))).status);
+    expect(statuses[0]).toBe(200);
+    expect(statuses).toContain(429);
+  });
+});
