@@ -8,6 +8,7 @@ import type { Destination, DestinationOf } from "./destination.ts";
 import { CACHE_MAX_AGE_MS } from "./freshness.ts";
 import { handOn, type HandedOn } from "./hand-on.ts";
 import type { DeliveryResult, Verdict } from "./outcome.ts";
+import { pacePushes, type ReserveTurns } from "./pace-pushes.ts";
 
 /** One message to one target, to be attempted now. */
 export type Task = { readonly message: StoredMessage; readonly claim: Claim };
@@ -19,6 +20,9 @@ export type WorkContext = PushContext & {
   readonly readAtMs: number;
   readonly mailbox: Mailbox;
   readonly streamOf: (name: string) => StreamApi;
+  readonly reserveTurns: ReserveTurns;
+  /** The work comes from the queue, not straight from its commit. */
+  readonly returning: boolean;
   /** Told of every result as soon as there is one. */
   readonly onResult: (result: DeliveryResult) => void;
 };
@@ -54,11 +58,19 @@ export async function attemptWork(work: readonly Work[], context: WorkContext): 
     }
   }
   if (handedOn.length > 0) running.add(handOn(handedOn, context));
-  for (const task of pushes) {
-    const refused = await startPush(task, running, context);
-    if (refused !== null) context.onResult({ ...refOf(task), verdict: refused });
+  const waiting: Promise<void>[] = [];
+  for (const { task, turn } of await pacePushes(pushes, context.returning, context.reserveTurns, context.world)) {
+    if ("verdict" in turn) context.onResult({ ...refOf(task), verdict: turn.verdict });
+    else if (turn.delayMs > 0) waiting.push(pause(turn.delayMs).then(() => pushNow(task, running, context)));
+    else await pushNow(task, running, context);
   }
+  await Promise.all(waiting);
   await Promise.all(running);
+}
+
+async function pushNow(task: PushTask, running: Set<Promise<void>>, context: WorkContext): Promise<void> {
+  const refused = await startPush(task, running, context);
+  if (refused !== null) context.onResult({ ...refOf(task), verdict: refused });
 }
 
 function destinationNow(task: Task, { destinationOf, world }: WorkContext): Destination {

@@ -20,7 +20,8 @@ export type ConsumerWorld = {
  */
 const BATCH_DEADLINE_MS = 1_500;
 const RETRY_DELAY_SECONDS = 5;
-const BURY_RETRY_DELAY_SECONDS = 60;
+const FIRST_BURY_DELAY_SECONDS = 60;
+const MAX_BURY_DELAY_SECONDS = 6 * 60 * 60;
 
 const Job = z.object({
   v: z.literal(1),
@@ -61,10 +62,15 @@ export async function consumeDeadJobs(batch: MessageBatch, world: ConsumerWorld)
         for (const message of messages) message.ack();
       } catch (error) {
         log("error", "deliveries.not-buried", { stream, error: describeError(error) });
-        for (const message of messages) message.retry({ delaySeconds: BURY_RETRY_DELAY_SECONDS });
+        for (const message of messages) message.retry({ delaySeconds: buryDelaySeconds(message.attempts) });
       }
     }),
   );
+}
+
+/** Longer and longer, so that 100 tries span weeks. */
+function buryDelaySeconds(attempts: number): number {
+  return Math.min(FIRST_BURY_DELAY_SECONDS * 2 ** Math.max(0, attempts - 1), MAX_BURY_DELAY_SECONDS);
 }
 
 async function attemptJobs({ stream, refs }: StreamJobs, { env, waitUntil }: ConsumerWorld): Promise<void> {
@@ -74,7 +80,7 @@ async function attemptJobs({ stream, refs }: StreamJobs, { env, waitUntil }: Con
   const { keyRing, world } = isolateOf(env);
   const collector = new ResultCollector();
   const directory = directoryOf(env.DB, keyRing, world.now);
-  const allReported = workOff({ stream, work }, collector, { env, directory, waitUntil });
+  const allReported = workOff({ stream, work }, collector, { env, directory, waitUntil, returning: true });
   const finished = settleAsTheyCome(collector, allReported, (results) => api.settle(stream, results));
   if (await within(BATCH_DEADLINE_MS, finished)) return;
   waitUntil(finished.catch((error: unknown) => log("warn", "settle.failed", { stream, error: describeError(error) })));

@@ -22,6 +22,7 @@ export class Deliverer extends WorkerEntrypoint<Cloudflare.Env> implements Deliv
       env: this.env,
       directory: directory.inFrontOf(directoryOf(this.env.DB, keyRing, world.now), world.now, waitUntil),
       waitUntil,
+      returning: false,
     });
     if (!(await within(SOFT_DEADLINE_MS, allReported))) this.ctx.waitUntil(this.#settleRest(group, collector, allReported));
     return collector.take();

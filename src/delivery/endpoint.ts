@@ -24,6 +24,8 @@ export type DeliveryEndpoint = {
   readonly timeoutSeconds: number;
   /** Seconds between attempts; `[]` means one attempt only. */
   readonly retryScheduleSeconds: readonly number[];
+  /** Requests a second at most; null for no limit. */
+  readonly rateLimit: number | null;
   /** Deliveries in stream order, one at a time. */
   readonly ordered: boolean;
   /** Of a push endpoint: where messages go that pushing could not deliver. */

@@ -46,6 +46,7 @@ export async function openDeliveryEndpoint(row: EndpointWithSecrets, keyRing: Ke
     ...(auth === null ? {} : { auth }),
     timeoutSeconds: row.timeout_seconds,
     retryScheduleSeconds: row.retry_schedule,
+    rateLimit: row.rate_limit,
     ordered: row.ordered,
     fallback: row.fallback,
     failingSinceMs: row.failing_since,

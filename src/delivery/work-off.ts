@@ -10,6 +10,7 @@ import type { QueryAnswer } from "./attempt.ts";
 import { type DestinationOf, destinationsOf } from "./destination.ts";
 import type { Directory } from "./directory.ts";
 import { EndpointHealth } from "./endpoint-health.ts";
+import { rateGate } from "./rate-gate.ts";
 import { deferAll, type ResultCollector } from "./settlement.ts";
 
 /** What working off a group takes from the Worker it runs in. */
@@ -17,6 +18,8 @@ export type WorkOffWorld = {
   readonly env: Cloudflare.Env;
   readonly directory: Directory;
   readonly waitUntil: (promise: Promise<unknown>) => void;
+  /** The work comes from the queue, not straight from its commit. */
+  readonly returning: boolean;
 };
 
 /** D1 did not answer: nothing was attempted, and it is asked again after this. */
@@ -44,6 +47,9 @@ export async function workOff(group: DeliveryGroup, collector: ResultCollector, 
     slots: isolate.slots,
     world: isolate.world,
     mailbox: openMailbox(env, isolate.config),
+    reserveTurns: (endpointId, count, perSecond, returning) =>
+      rateGate(env.RATE_GATES, endpointId).reserve(count, perSecond, returning),
+    returning: workOffWorld.returning,
     streamOf: (name) => streamStub(env.STREAMS, name),
     answerQuery: (messageId, answer) => answerCaller(env, stream.tenantId, messageId, answer),
     onResult: collector.push,

@@ -10,7 +10,7 @@ async function endpoint(change: Partial<DeliveryEndpoint> = {}): Promise<Deliver
   const key = await crypto.subtle.importKey("raw", new Uint8Array(32), { name: "HMAC", hash: "SHA-256" }, false, ["sign"]);
   return {
     id: "ep_1", tenantId: "default", kind: "push", url: "https://example.com/hook", status: "active", format: "raw",
-    headers: {}, signingKeys: [key], timeoutSeconds: 1, retryScheduleSeconds: [5, 30], ordered: false, fallback: null, failingSinceMs: null, ...change,
+    headers: {}, signingKeys: [key], timeoutSeconds: 1, retryScheduleSeconds: [5, 30], rateLimit: null, ordered: false, fallback: null, failingSinceMs: null, ...change,
   };
 }
 
