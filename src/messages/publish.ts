@@ -28,9 +28,9 @@ export async function publish(
   topic: string,
   messages: readonly NewMessage[],
 ): Promise<PublishResult> {
-  const endpointIds = await world.routes.endpointsFor(world.db, tenantId, topic, messages, world.now(), world.inBackground);
+  const targets = await world.routes.endpointsFor(world.db, tenantId, topic, messages, world.now(), world.inBackground);
   const stream = streamName({ tenantId, kind: "topics", name: topic });
-  const appends = messages.map((message, index) => ({ message, endpointIds: endpointIds[index] ?? [] }));
+  const appends = messages.map((message, index) => ({ message, ...(targets[index] ?? { endpointIds: [] }) }));
   const result: AppendResult = await world.stream(stream).append(stream, appends);
   return result;
 }

@@ -7,7 +7,10 @@ import type { NewMessage } from "./message.ts";
 import { matchesTopic, parsePattern, topicKeys } from "./topic.ts";
 
 /** What a topic leads to, with the filter that a message must pass, compiled. */
-type Route = { readonly target: string; readonly policy: CompiledPolicy | null };
+type Route = { readonly target: string; readonly ordered: boolean; readonly policy: CompiledPolicy | null };
+
+/** Where a message goes, each target once: in any order, and in the order of the stream. */
+export type Targets = { readonly endpointIds: readonly string[]; readonly orderedIds: readonly string[] };
 
 const MAX_ENTRIES = 10_000;
 
@@ -34,7 +37,7 @@ export class RouteTable {
     messages: readonly NewMessage[],
     nowMs: number,
     inBackground: (promise: Promise<unknown>) => void,
-  ): Promise<string[][]> {
+  ): Promise<Targets[]> {
     const key = `${tenantId}/${topic}`;
     const routes = await this.#recent.getOrRead(key, nowMs, () => readRoutes(db, tenantId, topic), inBackground);
     return messages.map((message) => matching(routes, message));
@@ -49,23 +52,28 @@ async function readRoutes(db: D1Database, tenantId: string, topic: string): Prom
   };
   // the unfiltered first: what they reach needs no filter to be tried
   return [
-    ...boundQueues.filter(matches).map(({ queue }) => ({ target: queueTarget(queue), policy: null })),
-    ...subscriptions.filter(matches).map(({ endpointId, queue, filter, filterScope }) => ({
+    ...boundQueues.filter(matches).map(({ queue }) => ({ target: queueTarget(queue), ordered: false, policy: null })),
+    ...subscriptions.filter(matches).map(({ endpointId, ordered, queue, filter, filterScope }) => ({
       target: queue === null ? endpointId : queueTarget(queue),
+      ordered: queue === null && ordered,
       policy: compiled(filter, filterScope),
     })),
   ];
 }
 
-function matching(routes: readonly Route[], message: NewMessage): string[] {
+function matching(routes: readonly Route[], message: NewMessage): Targets {
   let text: string | null | undefined;
   const bodyText = (): string | null => (text === undefined ? (text = decodeUtf8(message.body)) : text);
-  const targets = new Set<string>();
-  for (const { target, policy } of routes) {
+  const targets = new Map<string, boolean>();
+  for (const { target, ordered, policy } of routes) {
     if (targets.has(target)) continue;
-    if (policy === null || matchesFilter(policy, { attributes: message.attributes, bodyText })) targets.add(target);
+    if (policy === null || matchesFilter(policy, { attributes: message.attributes, bodyText })) targets.set(target, ordered);
   }
-  return [...targets];
+  const all = [...targets];
+  return {
+    endpointIds: all.filter(([, ordered]) => !ordered).map(([target]) => target),
+    orderedIds: all.filter(([, ordered]) => ordered).map(([target]) => target),
+  };
 }
 
 /** Stored policies were compiled once already, when they were accepted; one that no longer compiles is a bug. */

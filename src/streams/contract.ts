@@ -6,6 +6,8 @@ import type { LogReadRequest, LogReadResult } from "./log-reading.ts";
 export type Append = {
   readonly message: NewMessage;
   readonly endpointIds: readonly string[];
+  /** Further endpoints, that want their messages in the order of the stream and one at a time. */
+  readonly orderedIds?: readonly string[];
   /** De-duplicates in place of a chosen id, for what is handed on from another stream. */
   readonly deduplicationKey?: string;
 };

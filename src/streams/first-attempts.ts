@@ -71,6 +71,11 @@ export class FirstAttempts {
     return queued;
   }
 
+  /** Starts attempts of work that is claimed already: heads of lanes whose turn has come. */
+  send(stream: string, work: readonly Work[]): void {
+    if (work.length > 0) void this.#deliver({ stream, work }, work.length);
+  }
+
   async #deliver(group: DeliveryGroup, targets: number): Promise<void> {
     this.#out += targets;
     let results: readonly DeliveryResult[];

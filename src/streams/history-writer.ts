@@ -41,7 +41,7 @@ export class HistoryWriter {
     for (const entry of entries) {
       this.feed.message(entry);
       const { offset, id: messageId, timeMs: messageTimeMs } = entry;
-      for (const endpointId of entry.endpointIds) {
+      for (const endpointId of [...entry.endpointIds, ...entry.orderedIds]) {
         this.feed.opened({ offset, endpointId, messageId, messageTimeMs }, nowMs, messageTimeMs);
       }
       this.#fedBefore = offset + 1;
@@ -56,7 +56,7 @@ export class HistoryWriter {
   retell(entry: LogEntry): void {
     this.feed.message(entry);
     const { offset, id: messageId, timeMs: messageTimeMs } = entry;
-    for (const endpointId of entry.endpointIds) {
+    for (const endpointId of [...entry.endpointIds, ...entry.orderedIds]) {
       this.feed.settled({ offset, endpointId, messageId, messageTimeMs }, { status: "delivered" }, messageTimeMs + 1);
     }
   }

@@ -1,5 +1,6 @@
 import type { DeliveryRef, Verdict } from "../delivery/outcome.ts";
 import type { Claim } from "./contract.ts";
+import { Lanes } from "./lanes.ts";
 import type { LogEntry } from "./segment-log.ts";
 
 /** What identifies a delivery in history. */
@@ -10,7 +11,8 @@ type OpenRow = {
   endpoint_id: string;
   message_id: string;
   message_time: number;
-  status: "waiting" | "held" | "dead";
+  status: "waiting" | "queued" | "held" | "dead";
+  ordered: 0 | 1;
   attempts: number;
   sweeps: number;
   next_at: number | null;
@@ -41,9 +43,13 @@ export class Outbox {
   readonly #inFlight = new Map<number, InFlight>();
   /** Deliveries somebody attempts right now, and until when that is believed. */
   readonly #claims = new Map<string, number>();
+  readonly #lanes: Lanes;
+  /** Heads of lanes that may go out now. */
+  #advanced: DeliveryRef[] = [];
 
   constructor(sql: SqlStorage) {
     this.#sql = sql;
+    this.#lanes = new Lanes(sql);
   }
 
   /** Everything before this offset is closed or has a row. */
@@ -56,6 +62,21 @@ export class Outbox {
   add(entry: LogEntry, nowMs: number): void {
     if (entry.endpointIds.length === 0) return;
     this.#inFlight.set(entry.offset, { entry, sinceMs: nowMs, endpointIds: new Set(entry.endpointIds) });
+  }
+
+  /** Takes the targets of a message just committed that want their messages in order. */
+  addOrdered(entry: LogEntry, endpointIds: readonly string[], nowMs: number): void {
+    for (const endpointId of endpointIds) {
+      if (this.#lanes.add(entry, endpointId, nowMs + CLAIM_MS)) this.#advanced.push({ offset: entry.offset, endpointId });
+    }
+  }
+
+  /** The heads of lanes whose turn has come since this was asked last; they count as claimed. */
+  takeAdvanced(nowMs: number): DeliveryRef[] {
+    const advanced = this.#advanced;
+    this.#advanced = [];
+    for (const { offset, endpointId } of advanced) this.#claims.set(claimKey(offset, endpointId), nowMs + CLAIM_MS);
+    return advanced;
   }
 
   /** Makes rows of targets, due at `nextAtMs`: a fan-out too large for the log, or what a restart found open. */
@@ -84,7 +105,7 @@ export class Outbox {
       const row = this.#row(offset, endpointId);
       if (row === null) {
         if (this.#inFlight.get(offset)?.endpointIds.has(endpointId) !== true) continue;
-      } else if (row.status === "dead" || (row.next_at !== null && row.next_at > nowMs + EARLY_MS)) {
+      } else if (row.status === "dead" || row.status === "queued" || (row.next_at !== null && row.next_at > nowMs + EARLY_MS)) {
         continue;
       }
       this.#claims.set(key, nowMs + CLAIM_MS);
@@ -114,6 +135,7 @@ export class Outbox {
     const row = this.#row(offset, endpointId);
     if (row === null || row.status === "dead") return null;
     this.#update(row, verdict, nowMs);
+    if (row.ordered === 1) this.#advance(endpointId, nowMs);
     return { offset, endpointId, messageId: row.message_id, messageTimeMs: row.message_time, wasHeld: row.status === "held" };
   }
 
@@ -122,7 +144,8 @@ export class Outbox {
     this.#sql.exec(
       `INSERT INTO open_deliveries (offset, endpoint_id, message_id, message_time, status, attempts, next_at)
        VALUES (?, ?, ?, ?, 'waiting', 0, ?)
-       ON CONFLICT (offset, endpoint_id) DO UPDATE SET status = 'waiting', attempts = 0, sweeps = 0, attempting = 0, next_at = excluded.next_at`,
+       ON CONFLICT (offset, endpoint_id) DO UPDATE SET status = 'waiting', attempts = 0, sweeps = 0, attempting = 0, next_at = excluded.next_at
+         WHERE status <> 'queued'`,
       delivery.offset, delivery.endpointId, delivery.messageId, delivery.messageTimeMs, nowMs,
     );
   }
@@ -174,7 +197,7 @@ export class Outbox {
   }
 
   /** Ends what is open of a message, as cancelled; returns it. */
-  cancelMessage(offset: number): OpenDelivery[] {
+  cancelMessage(offset: number, nowMs: number): OpenDelivery[] {
     const cancelled: OpenDelivery[] = [];
     const inFlight = this.#inFlight.get(offset);
     for (const endpointId of inFlight?.endpointIds ?? []) {
@@ -186,16 +209,17 @@ export class Outbox {
       cancelled.push({ offset, endpointId: row.endpoint_id, messageId: row.message_id, messageTimeMs: row.message_time });
     }
     this.#sql.exec("DELETE FROM open_deliveries WHERE offset = ? AND status <> 'dead'", offset);
+    for (const { endpointId } of cancelled) this.#advance(endpointId, nowMs);
     return cancelled;
   }
 
   /** Ends everything that is open, as cancelled; returns it. */
-  cancelAll(): OpenDelivery[] {
+  cancelAll(nowMs: number): OpenDelivery[] {
     const offsets = new Set(this.#inFlight.keys());
     for (const { offset } of this.#sql.exec<{ offset: number }>("SELECT DISTINCT offset FROM open_deliveries WHERE status <> 'dead'")) {
       offsets.add(offset);
     }
-    return [...offsets].flatMap((offset) => this.cancelMessage(offset));
+    return [...offsets].flatMap((offset) => this.cancelMessage(offset, nowMs));
   }
 
   /** How much is open, and the time of the oldest of it. */
@@ -316,6 +340,11 @@ export class Outbox {
         dead: row.status === "dead",
         nextAtMs: row.next_at,
       }));
+  }
+
+  #advance(endpointId: string, nowMs: number): void {
+    const head = this.#lanes.advance(endpointId, nowMs + CLAIM_MS);
+    if (head !== null) this.#advanced.push(head);
   }
 
   #row(offset: number, endpointId: string): OpenRow | null {

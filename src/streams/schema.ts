@@ -32,9 +32,10 @@ CREATE TABLE IF NOT EXISTS open_deliveries (
   endpoint_id TEXT NOT NULL,
   message_id TEXT NOT NULL,
   message_time INTEGER NOT NULL,
-  status TEXT NOT NULL CHECK (status IN ('waiting', 'held', 'dead')),
+  status TEXT NOT NULL CHECK (status IN ('waiting', 'queued', 'held', 'dead')), -- queued: behind another in its lane
   attempts INTEGER NOT NULL,
   sweeps INTEGER NOT NULL DEFAULT 0, -- times its queue message was taken for lost
+  ordered INTEGER NOT NULL DEFAULT 0, -- 1: in the lane of an endpoint that wants its deliveries in order
   attempting INTEGER NOT NULL DEFAULT 0, -- 1: next_at is when its first attempt, still under way, is given up
   next_at INTEGER,
   PRIMARY KEY (offset, endpoint_id)

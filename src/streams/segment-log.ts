@@ -16,6 +16,8 @@ type LoggedMessage = {
   readonly matched: number;
   /** Absent when the targets were too many and are rows of `open_deliveries` from the start. */
   readonly endpointIds?: readonly string[];
+  /** Rows of `open_deliveries` from the start, every one. */
+  readonly orderedIds?: readonly string[];
   readonly expunged?: true;
 };
 
@@ -29,6 +31,7 @@ export type LogEntry = Omit<StoredMessage, "body"> & {
   readonly size: number;
   readonly matched: number;
   readonly endpointIds: readonly string[];
+  readonly orderedIds: readonly string[];
   readonly expunged: boolean;
 };
 
@@ -272,7 +275,7 @@ export class SegmentLog {
 
 /** An entry with its bytes, as delivery takes it. */
 export function storedMessage(entry: LogEntry, body: Uint8Array): StoredMessage {
-  const { size: _size, matched: _matched, endpointIds: _endpointIds, expunged: _expunged, ...message } = entry;
+  const { size: _size, matched: _matched, endpointIds: _endpointIds, orderedIds: _orderedIds, expunged: _expunged, ...message } = entry;
   return { ...message, body };
 }
 
@@ -294,27 +297,28 @@ function* segmentsOf(appends: readonly Append[]): Generator<Append[]> {
 }
 
 /** An upper estimate: every character of metadata may take three bytes. */
-function loggedBytes({ message, endpointIds }: Append): number {
+function loggedBytes({ message, endpointIds, orderedIds = [] }: Append): number {
   const names = Object.entries({ ...message.attributes, ...message.event });
   const metadata = names.reduce((sum, [name, value]) => sum + name.length + value.length + 6, 300);
-  const targets = endpointIds.length > MAX_LOGGED_TARGETS ? 0 : endpointIds.length * 35;
+  const targets = [endpointIds.length, orderedIds.length].reduce((sum, count) => sum + (count > MAX_LOGGED_TARGETS ? 0 : count * 35), 0);
   return message.body.length + 3 * metadata + targets;
 }
 
-function toLogged({ message, endpointIds }: Append): LoggedMessage {
+function toLogged({ message, endpointIds, orderedIds = [] }: Append): LoggedMessage {
   const { body, attributes, deduplicate: _deduplicate, ...rest } = message;
   return {
     ...rest,
     ...(Object.keys(attributes).length > 0 ? { attributes } : {}),
     size: body.length,
-    matched: endpointIds.length,
+    matched: endpointIds.length + orderedIds.length,
     ...(endpointIds.length > MAX_LOGGED_TARGETS ? {} : { endpointIds }),
+    ...(orderedIds.length === 0 || orderedIds.length > MAX_LOGGED_TARGETS ? {} : { orderedIds }),
   };
 }
 
 function toEntry(logged: LoggedMessage, offset: number, timeMs: number): LogEntry {
-  const { attributes = {}, endpointIds = [], expunged = false, ...rest } = logged;
-  return { ...rest, offset, timeMs, attributes, endpointIds, expunged };
+  const { attributes = {}, endpointIds = [], orderedIds = [], expunged = false, ...rest } = logged;
+  return { ...rest, offset, timeMs, attributes, endpointIds, orderedIds, expunged };
 }
 
 /** The messages of a stored segment, in order; their bytes lie one after the other in its `bodies`. */

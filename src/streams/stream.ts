@@ -158,10 +158,11 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
   async expunge(stream: string, offset: number): Promise<boolean> {
     this.#remember(stream);
     const nowMs = Date.now();
-    const cancelled = this.#outbox.cancelMessage(offset);
+    const cancelled = this.#outbox.cancelMessage(offset, nowMs);
     for (const delivery of cancelled) {
       this.#history.feed.settled(delivery, { status: "cancelled", reason: "The content was expunged." }, nowMs);
     }
+    this.#startAdvanced(nowMs);
     this.#history.schedule();
     return this.#log.expunge(offset);
   }
@@ -169,7 +170,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
   async purge(stream: string): Promise<number> {
     this.#remember(stream);
     const nowMs = Date.now();
-    const cancelled = this.#outbox.cancelAll();
+    const cancelled = this.#outbox.cancelAll(nowMs);
     for (const delivery of cancelled) {
       this.#history.feed.settled(delivery, { status: "cancelled", reason: "The queue was purged." }, nowMs);
     }
@@ -246,7 +247,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
         const appended = {
           offset: this.#log.nextOffset + fresh.length,
           timeMs: nowMs,
-          matched: endpointIds.length,
+          matched: endpointIds.length + (append.orderedIds?.length ?? 0),
         };
         if (key !== null) this.#chosenIds.add(key, appended);
         fresh.push(append);
@@ -255,9 +256,10 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     );
     // The checkpoint is that before this group; the group is open from here on, also for a checkpoint taken meanwhile.
     const entries = this.#log.append(fresh, nowMs, this.#checkpointNow());
-    fresh.forEach(({ endpointIds }, index) => {
+    fresh.forEach(({ endpointIds, orderedIds = [] }, index) => {
       const entry = entries[index];
       if (entry === undefined) return;
+      this.#outbox.addOrdered(entry, orderedIds, nowMs);
       // No job is sent for these: the alarm that follows finds them overdue.
       if (endpointIds.length > MAX_LOGGED_TARGETS) this.#outbox.addRows(entry, endpointIds, nowMs - SWEEP_GRACE_MS);
       else this.#outbox.add(entry, nowMs);
@@ -272,6 +274,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
       this.#outbox.claimFirst(offset, endpointIds, nowMs),
     );
     this.#enqueue(queued.map((ref) => ({ ...ref, atMs: nowMs })));
+    this.#startAdvanced(nowMs);
     if (entries.some((entry) => entry.matched > MAX_LOGGED_TARGETS)) this.#setAlarm(nowMs);
   }
 
@@ -291,9 +294,20 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     }
     for (const endpointId of answering) this.#release(endpointId);
     this.#enqueue(due);
+    this.#startAdvanced(nowMs);
     if (due.length > 0) this.#watch(null);
     this.#history.schedule();
     this.#scheduleCheckpoint();
+  }
+
+  /** Starts what became the head of its lane. */
+  #startAdvanced(nowMs: number): void {
+    const work: Work[] = [];
+    for (const { offset, endpointId } of this.#outbox.takeAdvanced(nowMs)) {
+      const found = this.#log.read(offset);
+      if (found !== null) work.push({ message: found.message, claims: [{ offset, endpointId, attemptNumber: 1 }] });
+    }
+    this.#firstAttempts.send(this.#stream(), work);
   }
 
   /** Opens deliveries, again or for the first time; all are due at once. */

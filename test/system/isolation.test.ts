@@ -1,7 +1,6 @@
 import { createServer, type Server } from "node:http";
 import { exportJWK, generateKeyPair, SignJWT } from "jose";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { createApp } from "../../src/http/app.ts";
 import { call, eventually } from "./api.ts";
 import { type Gateway, startGateway } from "./gateway.ts";
 import { type Ids, type Row, ROWS, type Sent } from "./isolation-rows.ts";
@@ -38,12 +37,8 @@ afterAll(async () => {
   await Promise.all([receiver?.close(), issuer?.close()]);
 });
 
+// That it has a row for every route is a test of its own: test/unit/auth/isolation-rows.test.ts.
 describe("the isolation matrix", () => {
-  it("has a row for every route there is, and none for what there is not", () => {
-    const routes = createApp().routes.filter(({ method }) => method !== "ALL").map(({ method, path }) => `${method} ${path}`);
-    expect(Object.keys(ROWS).sort()).toEqual([...new Set(routes)].sort());
-  });
-
   it("is about things that are there: their owner finds each of them", async () => {
     const owner = await makeToken(VICTIM, SCOPES);
     const absent = absentIds(theirs, "owner");
@@ -169,7 +164,7 @@ function normalised(text: string, ids: Ids): string {
 function absentIds(ids: Ids, salt: string): Ids {
   const renamed = (name: string, id: string): string => {
     // what is sealed has its form still, but not its seal
-    if (/receipt|cursor/i.test(name)) return id.slice(0, -8) + [...id.slice(-8)].reverse().join("");
+    if (/receipt|cursor/i.test(name)) return id.slice(0, -8) + id.slice(-8).split("").reverse().join("");
     const [, prefix, time] = /^([a-z]+_)([0-9a-z]{10})[0-9a-z]{16}$/.exec(id) ?? [];
     return prefix === undefined ? `${salt}-${id.split(/[-.]/).at(-1)}` : `${prefix}${time}${"0".repeat(16)}`;
   };

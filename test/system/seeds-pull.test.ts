@@ -30,6 +30,18 @@ async function drain(gateway: Gateway, path: string, count: number): Promise<str
   return drained.map(({ data }) => data);
 }
 
+/** Pulls until there is nothing for a while that would be long for a message on its way; what was said, each once. */
+async function drainAll(gateway: Gateway, path: string): Promise<Set<string>> {
+  const drained = new Set<string>();
+  for (;;) {
+    const { json } = await call(gateway, "GET", `${path}/messages?max=10&wait=5&visibility=600`);
+    const messages: Pulled[] = json.messages;
+    if (messages.length === 0) return drained;
+    for (const { data } of messages) drained.add(data);
+    await call(gateway, "POST", `${path}/ack`, { body: { receipts: messages.map(({ receipt }) => receipt) } });
+  }
+}
+
 describe.each([
   { mailbox: "Amazon SQS", kind: "sqs", env: {} },
   { mailbox: "Durable Objects", kind: "durable-object", env: { POSTERN_MAILBOX: "durable-object" } },
@@ -76,9 +88,9 @@ describe.each([
     expect((await publish(gateway, "b1.a.b", "deep and red", red)).matched).toBe(2);
     expect(await drain(gateway, `/v1/endpoints/${endpoints[1]}`, 1)).toEqual(["plain"]);
     gateway = await gateway.restart();
-    expect((await drain(gateway, `/v1/endpoints/${endpoints[0]}`, 2)).sort()).toEqual(["deep and red", "plain"]);
-    expect(await drain(gateway, `/v1/endpoints/${endpoints[2]}`, 1)).toEqual(["deep and red"]);
-    for (const id of endpoints) expect((await call(gateway, "GET", `/v1/endpoints/${id}/messages?wait=1`)).json.messages).toEqual([]);
+    // A restart is a fault: what was sent just before may be sent again, and nothing else.
+    expect(await drainAll(gateway, `/v1/endpoints/${endpoints[0]}`)).toEqual(new Set(["deep and red", "plain"]));
+    expect(await drainAll(gateway, `/v1/endpoints/${endpoints[2]}`)).toEqual(new Set(["deep and red"]));
   });
 
   it("B2: a pulling subscriber that is away does not affect the others and gets everything afterwards", async () => {

@@ -39,8 +39,11 @@ type Limit = {
 function take(c: Context<AppEnv>, { name, buckets, ratePerSecond }: Limit, count: number): void {
   const { tenantId } = c.get("principal");
   const nowMs = Date.now();
-  const bucket = buckets.get(tenantId) ?? fullBucket(ratePerSecond, nowMs);
-  buckets.set(tenantId, bucket);
+  let bucket = buckets.get(tenantId);
+  if (bucket === undefined) {
+    bucket = fullBucket(ratePerSecond, nowMs);
+    buckets.set(tenantId, bucket);
+  }
   const taken = takeFrom(bucket, count, ratePerSecond, nowMs);
   // the more particular limit takes the place of the general one
   c.set("rateLimit", {

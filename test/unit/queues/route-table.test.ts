@@ -45,7 +45,7 @@ function message(attributes: Record<string, string> = {}): NewMessage {
 
 async function targetsOf(db: D1Database, topic: string, attributes: Record<string, string> = {}, tenantId = TENANT): Promise<string[]> {
   const [targets] = await new RouteTable().endpointsFor(db, tenantId, topic, [message(attributes)], 1, () => undefined);
-  return targets?.sort() ?? [];
+  return [...(targets?.endpointIds ?? [])].sort();
 }
 
 describe("the targets of a topic", () => {
