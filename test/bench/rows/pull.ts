@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -7,6 +7,7 @@ import { signal } from "../../../src/local/processes.ts";
 import { startGateway } from "../../system/gateway.ts";
 import { type Bench, BODY_BYTES, newTag } from "../fixture.ts";
 import { type PullFrom, type Pulled, type Puller, startPuller } from "../load/puller.ts";
+import { type Sqs, startSqs } from "../load/sqs.ts";
 import { stampedBody } from "../load/stamp.ts";
 import { atExit } from "../processes.ts";
 import { spreadOf } from "../statistics.ts";
@@ -25,13 +26,15 @@ const QUEUE = "bench-pull";
 const DIRECT_QUEUE = "bench-pull-direct";
 const NAME_AT_SQS = `postern-default-${DIRECT_QUEUE}`;
 
+/** The emulator takes any. */
+const CREDENTIALS = { AWS_ACCESS_KEY_ID: "local", AWS_SECRET_ACCESS_KEY: "local" };
+
 type MailboxKind = "sqs" | "durable-object";
-/** A gateway with that mailbox, and the SQS emulator that `npm start` has beside it. */
+/** A gateway with that mailbox. */
 type Gateway = {
   readonly api: Api;
   readonly url: string;
   readonly headers: Readonly<Record<string, string>>;
-  readonly sqsUrl: string;
 };
 type Runs = { readonly name: string; readonly runs: Pulled[] };
 
@@ -43,9 +46,10 @@ export const pull: Row = {
   name: "pull",
   async measure(bench): Promise<RowReport> {
     const puller = await startPuller();
+    const emulator = await startSqs();
     try {
-      const sqs = await withGateway("sqs", (gateway) => takeTurns(bench, puller, gateway));
-      const objects = await withGateway("durable-object", (gateway) => repeat(bench, () => drain(puller, gateway, fromGateway(gateway), QUEUE, messagesOf(bench))));
+      const sqs = await withGateway("sqs", emulator, (gateway) => takeTurns(bench, puller, gateway, emulator));
+      const objects = await withGateway("durable-object", emulator, (gateway) => repeat(bench, () => drain(puller, gateway, fromGateway(gateway), QUEUE, messagesOf(bench))));
       const direct: Runs = { name: "SQS itself", runs: sqs.direct };
       const through: Runs = { name: "gateway on SQS", runs: sqs.through };
       const inObjects: Runs = { name: "gateway on Durable Objects", runs: objects };
@@ -60,14 +64,14 @@ export const pull: Row = {
         notes: [direct, through, inObjects].flatMap(({ name, runs }) => runs.flatMap(({ refusal }) => (refusal === null ? [] : [`${name} refused: ${refusal}`]))),
       };
     } finally {
-      await puller.stop();
+      await Promise.all([puller.stop(), emulator.stop()]);
     }
   },
 };
 
-async function takeTurns(bench: Bench, puller: Puller, gateway: Gateway): Promise<{ direct: Pulled[]; through: Pulled[] }> {
+async function takeTurns(bench: Bench, puller: Puller, gateway: Gateway, emulator: Sqs): Promise<{ direct: Pulled[]; through: Pulled[] }> {
   const direct: Pulled[] = [];
-  const straight: PullFrom = { kind: "sqs", endpoint: gateway.sqsUrl, queueName: NAME_AT_SQS };
+  const straight: PullFrom = { kind: "sqs", endpoint: emulator.url, queueName: NAME_AT_SQS };
   const through = await repeat(bench, async () => {
     direct.push(await drain(puller, gateway, straight, DIRECT_QUEUE, messagesOf(bench)));
     return drain(puller, gateway, fromGateway(gateway), QUEUE, messagesOf(bench));
@@ -124,18 +128,16 @@ function fromGateway({ url, headers }: Gateway): PullFrom {
   return { kind: "gateway", url: `${url}/v1/queues/${QUEUE}`, headers };
 }
 
-async function withGateway<Result>(mailbox: MailboxKind, use: (gateway: Gateway) => Promise<Result>): Promise<Result> {
+async function withGateway<Result>(mailbox: MailboxKind, emulator: Sqs, use: (gateway: Gateway) => Promise<Result>): Promise<Result> {
   const dataDir = mkdtempSync(join(tmpdir(), "postern-bench-pull-"));
   const forgetDirectory = atExit(() => rmSync(dataDir, { recursive: true, force: true }));
-  const running = await startGateway({ dataDir, env: { POSTERN_MAILBOX: mailbox } });
+  const running = await startGateway({ dataDir, env: { POSTERN_MAILBOX: mailbox, POSTERN_SQS_ENDPOINT: emulator.url, ...CREDENTIALS } });
   const forget = atExit(() => signal(-running.pids().node, "SIGKILL"));
   try {
     const api = gatewayApi(running.url, running.token, new AbortController().signal);
     const token = textField(await api("POST", "/v1/tokens", { name: "bench", scopes: ["consume"] }), "token");
     for (const queue of [QUEUE, DIRECT_QUEUE]) await api("PUT", `/v1/queues/${queue}`, {});
-    const ports: { sqs: number } = JSON.parse(readFileSync(join(dataDir, "ports.json"), "utf8"));
-    const sqsUrl = `http://127.0.0.1:${ports.sqs}`;
-    return await use({ api, url: running.url, headers: { authorization: `Bearer ${token}` }, sqsUrl });
+    return await use({ api, url: running.url, headers: { authorization: `Bearer ${token}` } });
   } finally {
     forget();
     await running.dispose();

@@ -13,7 +13,7 @@ export async function endpoint(change: Partial<DeliveryEndpoint> = {}): Promise<
   const key = await crypto.subtle.importKey("raw", new Uint8Array(32), { name: "HMAC", hash: "SHA-256" }, false, ["sign"]);
   return {
     id: "ep_1", tenantId: "default", kind: "push", url: "https://example.com/hook", status: "active", format: "raw", headers: {},
-    signingKeys: [key], timeoutSeconds: 1, retryScheduleSeconds: [5, 30], ordered: false, fallback: null, failingSinceMs: null, ...change,
+    signingKeys: [key], timeoutSeconds: 1, retryScheduleSeconds: [5, 30], rateLimit: null, ordered: false, fallback: null, failingSinceMs: null, ...change,
   };
 }
 
