@@ -33,8 +33,8 @@ const PUBLIC_NAME = /^(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z0-9-]{2,
 /** Top-level names that are resolved locally, in another network than the public DNS, or nowhere. */
 const REFUSED_TOP_LEVEL = new Set([
   // special-use domain names, RFC 6761 §6, RFC 6762, RFC 7686, RFC 8375 (home.arpa), RFC 9476, and ICANN's choice
-  // for private use (internal, 2024)
-  "localhost", "local", "test", "example", "invalid", "onion", "alt", "arpa", "internal",
+  // for private use (internal, 2024); but for `example`, which documentation and tests use and no network resolves
+  "localhost", "local", "test", "invalid", "onion", "alt", "arpa", "internal",
   // never delegated because networks use them inside (ICANN's name collision work, RFC 6762 appendix G)
   "home", "corp", "mail", "lan", "intranet", "private", "localdomain", "domain", "workgroup", "gateway", "router",
 ]);

@@ -1,4 +1,5 @@
 import { type BuildAppOptions, buildApp } from "fauxqs";
+import { DatabaseSync } from "node:sqlite";
 import { freePort, hostAndPort } from "./addresses.ts";
 import { type DataDir, readPorts } from "./data-dir.ts";
 import type { Settings } from "./settings.ts";
@@ -78,12 +79,23 @@ async function persistentStores(directory: string): Promise<Stores> {
 
   const stores = { sqsStore: new SqsStore(), snsStore: new SnsStore(), s3Store: new S3Store() };
   const persistence = new PersistenceManager(directory);
+  writeWithoutFlushing(persistence);
   // Loaded before it is attached, or loading would write every row again.
   persistence.loadSqsAndSns(stores.sqsStore, stores.snsStore);
   mendGivingBack(persistence);
   stores.sqsStore.persistence = persistence;
   for (const queue of stores.sqsStore.allQueues()) queue.persistence = persistence;
   return stores;
+}
+
+/**
+ * Each change of each message is a commit of its own, and the emulator waits for the disk at every one: seconds, where
+ * others use the disk as well. What SQLite has written to its log outlives a kill also when it is not flushed.
+ */
+function writeWithoutFlushing(persistence: Persistence): void {
+  const database: unknown = Reflect.get(persistence, "db");
+  if (!(database instanceof DatabaseSync)) throw new Error("fauxqs keeps its database elsewhere: src/local/emulators.ts is to be mended");
+  database.exec("PRAGMA synchronous = NORMAL");
 }
 
 /**

@@ -192,7 +192,7 @@ describe("names", () => {
     "localhost", "localhost.", "LOCALHOST", "localhost..", "app.localhost", "app.localhost.", "printer.local", "printer.local.",
     "metadata.google.internal", "metadata.google.internal.", "METADATA.GOOGLE.INTERNAL", "ip-10-0-0-1.ec2.internal", "metadata",
     "metadata.goog", "a.metadata.goog", "metadata.tencentyun.com", "intranet", "com", "com.", "router.home.arpa", "1.0.0.127.in-addr.arpa",
-    "nas.lan", "wiki.intranet", "dc.corp", "nas.home", "mx.mail", "app.test", "app.example", "app.invalid", "app.onion", "app.alt",
+    "nas.lan", "wiki.intranet", "dc.corp", "nas.home", "mx.mail", "app.test", "app.invalid", "app.onion", "app.alt",
     "app.private", "localhost.localdomain", "localtest.me", "a.localtest.me", "127.0.0.1.nip.io", "7f000001.nip.io",
     "10-0-0-1.sslip.io", "lvh.me", "ｌｏｃａｌｈｏｓｔ", "%6c%6f%63%61%6c%68%6f%73%74", "loc\u00adalhost", "a..example.com", "-a.example.com", "a-.example.com",
     "exa$mple.com", "exa!mple.com", "*.example.com", `${"a".repeat(64)}.com`, `${"a.".repeat(126)}example.com`,
@@ -200,7 +200,7 @@ describe("names", () => {
     expect(reason(`https://${host}/`)).toBe("name-refused");
   });
 
-  it.each(["localhost.example.com", "internal.example.com", "mylocal.com", "notlocaltest.me", "example.net", "test.com", "metadata.google.com"])(
+  it.each(["localhost.example.com", "hooks.example", "internal.example.com", "mylocal.com", "notlocaltest.me", "example.net", "test.com", "metadata.google.com"])(
     "accepts %s, which only looks like one",
     (host) => {
       expect(reason(`https://${host}/`)).toBe("accepted");
