@@ -54,7 +54,8 @@ export async function attemptPush(task: PushTask, context: PushContext): Promise
 /** A delivery that pushing can not make any more goes into the endpoint's mailbox, where it has one. */
 async function fallBack({ message, endpoint }: PushTask, context: PushContext, verdict: Verdict): Promise<Verdict> {
   const exhausted = verdict.status === "dead" || (verdict.status === "held" && verdict.reason === "disabled");
-  if (!exhausted || endpoint.fallback !== "pull") return verdict;
+  // A message of a queue is the queue's: it does not become one member's alone.
+  if (!exhausted || endpoint.fallback !== "pull" || context.stream.kind === "queues") return verdict;
   const sent = await context.mailbox.send(boxOfEndpoint(endpoint), [boxMessage(message, context.stream)]);
   if (sent[0]?.ok === true) return { status: "delivered" };
   const { world } = context;
