@@ -1,52 +1,51 @@
 import { deliveryId } from "../delivery/delivery-id.ts";
-import type { AttemptRecord, Verdict } from "../delivery/outcome.ts";
+import type { Verdict } from "../delivery/outcome.ts";
 import type { HistoryAttempt, HistoryBatch, HistoryDelivery, HistoryMessage } from "./history-records.ts";
 import type { OpenDelivery } from "./outbox.ts";
 import type { LogEntry } from "./segment-log.ts";
 import { parseStreamName } from "./ref.ts";
 
-/** Beyond this, D1 has been away for long: what is older is written again from the log after the next restart. */
+/** Beyond this, D1 has been away for long: what finds no room is told again from the disk once it is back. */
 const MAX_RECORDS = 50_000;
 
 /**
- * What history has yet to be told, the newest state of each delivery only. In memory: the log and the rows of the
- * outbox are the truth from which it can be told again.
+ * What history has yet to be told, the newest state of each delivery only. In memory and bounded: what finds no room
+ * is refused, and the log, the rows of the outbox and the untold ends are where it can be had again.
  */
 export class HistoryFeed {
   #messages: HistoryMessage[] = [];
   #deliveries = new Map<string, HistoryDelivery>();
   #attempts: HistoryAttempt[] = [];
 
-  #hasGaps = false;
-
-  /** Whether it was ever full, so that something was left out. */
-  get hasGaps(): boolean {
-    return this.#hasGaps;
-  }
-
   get isEmpty(): boolean {
-    return this.#messages.length === 0 && this.#deliveries.size === 0 && this.#attempts.length === 0;
+    return this.#size === 0;
   }
 
-  message(entry: LogEntry): void {
-    if (this.#isFull()) return;
+  /** Whether there is room for what is told again, beside what is new. */
+  get hasRoom(): boolean {
+    return this.#size < MAX_RECORDS / 2;
+  }
+
+  /** Whether there was room for it. */
+  message(entry: LogEntry): boolean {
+    if (this.#isFull) return false;
     const { id, offset, timeMs, contentType, attributes, event, size, matched } = entry;
     this.#messages.push({ id, offset, timeMs, contentType, attributes, size, matched, ...(event === undefined ? {} : { event }) });
+    return true;
   }
 
-  opened(delivery: OpenDelivery, nextAttemptAtMs: number, nowMs: number): void {
-    this.#put({ ...delivery, status: "open", reason: null, nextAttemptAtMs, updatedAtMs: nowMs });
+  /** Whether there was room for it; an older record than the one that is there changes nothing. */
+  delivery(record: HistoryDelivery): boolean {
+    const key = keyOf(record);
+    const known = this.#deliveries.get(key);
+    if (known === undefined && this.#isFull) return false;
+    if (known === undefined || known.updatedAtMs <= record.updatedAtMs) this.#deliveries.set(key, record);
+    return true;
   }
 
-  settled(delivery: OpenDelivery, verdict: Verdict, nowMs: number): void {
-    this.#put({ ...delivery, ...recordOf(verdict), updatedAtMs: nowMs });
-  }
-
-  /** @param by the endpoint that was attempted, where the target is not one */
-  attempt(delivery: OpenDelivery, record: AttemptRecord, by?: string): void {
-    if (this.#isFull()) return;
-    const { messageId, offset, endpointId } = delivery;
-    this.#attempts.push({ messageId, offset, endpointId, record, ...(by === undefined ? {} : { by }) });
+  /** What finds no room is left out: history then lists fewer attempts than were made. */
+  attempt(attempt: HistoryAttempt): void {
+    if (!this.#isFull) this.#attempts.push(attempt);
   }
 
   /** Empties the feed into one batch. */
@@ -66,27 +65,33 @@ export class HistoryFeed {
     this.#messages = [...batch.messages, ...this.#messages];
     this.#attempts = [...batch.attempts, ...this.#attempts];
     this.#deliveries = new Map(batch.deliveries.map((delivery) => [keyOf(delivery), delivery]));
-    for (const [key, delivery] of since) this.#deliveries.set(key, delivery);
+    for (const [key, record] of since) this.#deliveries.set(key, record);
   }
 
-  #put(record: HistoryDelivery): void {
-    const key = keyOf(record);
-    if (this.#isFull() && !this.#deliveries.has(key)) return;
-    this.#deliveries.set(key, record);
+  get #size(): number {
+    return this.#messages.length + this.#deliveries.size + this.#attempts.length;
   }
 
-  #isFull(): boolean {
-    const full = this.#messages.length + this.#deliveries.size + this.#attempts.length >= MAX_RECORDS;
-    this.#hasGaps ||= full;
-    return full;
+  get #isFull(): boolean {
+    return this.#size >= MAX_RECORDS;
   }
+}
+
+/** A delivery that was opened, or is to be tried again at a time. */
+export function openRecord({ offset, endpointId, messageId, messageTimeMs }: OpenDelivery, nextAttemptAtMs: number, nowMs: number): HistoryDelivery {
+  return { offset, endpointId, messageId, messageTimeMs, status: "open", reason: null, nextAttemptAtMs, updatedAtMs: nowMs };
+}
+
+/** A delivery after a verdict. */
+export function settledRecord({ offset, endpointId, messageId, messageTimeMs }: OpenDelivery, verdict: Verdict, nowMs: number): HistoryDelivery {
+  return { offset, endpointId, messageId, messageTimeMs, ...stateAfter(verdict), updatedAtMs: nowMs };
 }
 
 function keyOf({ offset, endpointId }: { offset: number; endpointId: string }): string {
   return deliveryId("", offset, endpointId);
 }
 
-function recordOf(verdict: Verdict): Pick<HistoryDelivery, "status" | "reason" | "nextAttemptAtMs"> {
+function stateAfter(verdict: Verdict): Pick<HistoryDelivery, "status" | "reason" | "nextAttemptAtMs"> {
   switch (verdict.status) {
     case "delivered":
       return { status: "delivered", reason: null, nextAttemptAtMs: null };

@@ -6,6 +6,9 @@ import type { LogEntry } from "./segment-log.ts";
 /** What identifies a delivery in history. */
 export type OpenDelivery = DeliveryRef & { readonly messageId: string; readonly messageTimeMs: number };
 
+/** A delivery that was settled, and what it was before. */
+export type Settled = OpenDelivery & { readonly wasHeld: boolean; readonly hadRow: boolean };
+
 type OpenRow = {
   offset: number;
   endpoint_id: string;
@@ -105,7 +108,7 @@ export class Outbox {
       const row = this.#row(offset, endpointId);
       if (row === null) {
         if (this.#inFlight.get(offset)?.endpointIds.has(endpointId) !== true) continue;
-      } else if (row.status === "dead" || row.status === "queued" || (row.next_at !== null && row.next_at > nowMs + EARLY_MS)) {
+      } else if (row.status === "dead" || row.status === "queued" || isEarly(row, nowMs)) {
         continue;
       }
       this.#claims.set(key, nowMs + CLAIM_MS);
@@ -120,7 +123,7 @@ export class Outbox {
   }
 
   /** Applies a verdict; null when the delivery is closed already, else what it was. */
-  settle(ref: DeliveryRef, verdict: Verdict, nowMs: number): (OpenDelivery & { wasHeld: boolean }) | null {
+  settle(ref: DeliveryRef, verdict: Verdict, nowMs: number): Settled | null {
     const { offset, endpointId } = ref;
     this.#claims.delete(claimKey(offset, endpointId));
     const inFlight = this.#inFlight.get(offset);
@@ -130,13 +133,13 @@ export class Outbox {
       const { id: messageId, timeMs: messageTimeMs } = inFlight.entry;
       const delivery: OpenDelivery = { offset, endpointId, messageId, messageTimeMs };
       if (verdict.status !== "delivered" && verdict.status !== "cancelled") this.#insert(delivery, verdict, nowMs);
-      return { ...delivery, wasHeld: false };
+      return { ...delivery, wasHeld: false, hadRow: false };
     }
     const row = this.#row(offset, endpointId);
     if (row === null || row.status === "dead") return null;
     this.#update(row, verdict, nowMs);
     if (row.ordered === 1) this.#advance(endpointId, nowMs);
-    return { offset, endpointId, messageId: row.message_id, messageTimeMs: row.message_time, wasHeld: row.status === "held" };
+    return { offset, endpointId, messageId: row.message_id, messageTimeMs: row.message_time, wasHeld: row.status === "held", hadRow: true };
   }
 
   /** Opens a delivery again, whatever became of it; due at once. */
@@ -197,16 +200,19 @@ export class Outbox {
   }
 
   /** Ends what is open of a message, as cancelled; returns it. */
-  cancelMessage(offset: number, nowMs: number): OpenDelivery[] {
-    const cancelled: OpenDelivery[] = [];
+  cancelMessage(offset: number, nowMs: number): Settled[] {
+    const cancelled: Settled[] = [];
     const inFlight = this.#inFlight.get(offset);
     for (const endpointId of inFlight?.endpointIds ?? []) {
       if (inFlight === undefined) continue;
-      cancelled.push({ offset, endpointId, messageId: inFlight.entry.id, messageTimeMs: inFlight.entry.timeMs });
+      cancelled.push({ offset, endpointId, messageId: inFlight.entry.id, messageTimeMs: inFlight.entry.timeMs, wasHeld: false, hadRow: false });
     }
     this.#inFlight.delete(offset);
     for (const row of this.#sql.exec<OpenRow>("SELECT * FROM open_deliveries WHERE offset = ? AND status <> 'dead'", offset)) {
-      cancelled.push({ offset, endpointId: row.endpoint_id, messageId: row.message_id, messageTimeMs: row.message_time });
+      cancelled.push({
+        offset, endpointId: row.endpoint_id, messageId: row.message_id, messageTimeMs: row.message_time,
+        wasHeld: row.status === "held", hadRow: true,
+      });
     }
     this.#sql.exec("DELETE FROM open_deliveries WHERE offset = ? AND status <> 'dead'", offset);
     for (const { endpointId } of cancelled) this.#advance(endpointId, nowMs);
@@ -214,7 +220,7 @@ export class Outbox {
   }
 
   /** Ends everything that is open, as cancelled; returns it. */
-  cancelAll(nowMs: number): OpenDelivery[] {
+  cancelAll(nowMs: number): Settled[] {
     const offsets = new Set(this.#inFlight.keys());
     for (const { offset } of this.#sql.exec<{ offset: number }>("SELECT DISTINCT offset FROM open_deliveries WHERE status <> 'dead'")) {
       offsets.add(offset);
@@ -330,16 +336,23 @@ export class Outbox {
     return this.#inFlight.size > 0;
   }
 
-  /** The rows of a stretch of the log, for history after a restart. */
-  rowsFrom(offset: number): { delivery: OpenDelivery; dead: boolean; nextAtMs: number | null }[] {
-    return this.#sql
-      .exec<OpenRow>("SELECT * FROM open_deliveries WHERE offset >= ?", offset)
+  /** The rows of a stretch of the log, and what has none because its first attempt is under way; `to` is not part of it. */
+  openBetween(from: number, to: number): { delivery: OpenDelivery; dead: boolean; nextAtMs: number | null }[] {
+    const rows = this.#sql
+      .exec<OpenRow>("SELECT * FROM open_deliveries WHERE offset >= ? AND offset < ?", from, to)
       .toArray()
       .map((row) => ({
         delivery: { offset: row.offset, endpointId: row.endpoint_id, messageId: row.message_id, messageTimeMs: row.message_time },
         dead: row.status === "dead",
         nextAtMs: row.next_at,
       }));
+    for (const [offset, { entry, endpointIds }] of this.#inFlight) {
+      if (offset < from || offset >= to) continue;
+      for (const endpointId of endpointIds) {
+        rows.push({ delivery: { offset, endpointId, messageId: entry.id, messageTimeMs: entry.timeMs }, dead: false, nextAtMs: null });
+      }
+    }
+    return rows;
   }
 
   #advance(endpointId: string, nowMs: number): void {
@@ -400,6 +413,11 @@ function rowState(verdict: Verdict, attempts: number): RowState {
     case "cancelled":
       throw new Error(`a ${verdict.status} delivery has no row`);
   }
+}
+
+/** Of what the sweep sent again, `next_at` only says when it is looked for once more: that job is no early one. */
+function isEarly({ sweeps, next_at: nextAtMs }: OpenRow, nowMs: number): boolean {
+  return sweeps === 0 && nextAtMs !== null && nextAtMs > nowMs + EARLY_MS;
 }
 
 function claimKey(offset: number, endpointId: string): string {

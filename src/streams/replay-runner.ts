@@ -1,7 +1,7 @@
 import { describeError, log as writeLog } from "../log.ts";
 import { saveReplays } from "../storage/jobs.ts";
 import type { ReplayRequest, ReplayStarted } from "./contract.ts";
-import type { HistoryFeed } from "./history-feed.ts";
+import type { HistoryWriter } from "./history-writer.ts";
 import type { Outbox } from "./outbox.ts";
 import { MAX_OPEN, type Replayed, Replays } from "./replays.ts";
 import type { SegmentLog } from "./segment-log.ts";
@@ -11,7 +11,7 @@ export type ReplayWorld = {
   readonly sql: SqlStorage;
   readonly log: SegmentLog;
   readonly outbox: Outbox;
-  readonly history: HistoryFeed;
+  readonly history: HistoryWriter;
   readonly db: D1Database;
 };
 
@@ -77,18 +77,13 @@ export class ReplayRunner {
     }
   }
 
-  /** Tells history again how the deliveries opened last ended, for it may have missed that before a restart. */
+  /** Tells history again what of the deliveries opened last is open, for it may have missed that before a restart. */
   retell(nowMs: number): void {
     const { log, outbox, history } = this.#world;
     for (const { endpointId, from, to } of this.#replays.openedLately()) {
       const rows = outbox.rowsOf(endpointId, from, to);
-      for (const entry of log.entriesFrom(from, to - from)) {
-        if (entry.offset >= to || entry.expunged) continue;
-        const delivery = { offset: entry.offset, endpointId, messageId: entry.id, messageTimeMs: entry.timeMs };
-        const row = rows.get(entry.offset);
-        if (row === "open") history.opened(delivery, nowMs, nowMs);
-        else if (row === "dead") history.settled(delivery, { status: "dead", reason: "All attempts failed." }, nowMs);
-        else history.settled(delivery, { status: "delivered" }, nowMs);
+      for (const { offset, id: messageId, timeMs: messageTimeMs } of log.entriesFrom(from, to - from)) {
+        if (rows.get(offset) === "open") history.opened({ offset, endpointId, messageId, messageTimeMs }, nowMs, nowMs);
       }
     }
   }

@@ -44,6 +44,17 @@ CREATE TABLE IF NOT EXISTS open_deliveries (
 CREATE INDEX IF NOT EXISTS open_deliveries_due ON open_deliveries (next_at) WHERE next_at IS NOT NULL;
 -- resuming or deleting an endpoint asks for all of its
 CREATE INDEX IF NOT EXISTS open_deliveries_of_endpoint ON open_deliveries (endpoint_id, status);
+-- how deliveries ended that had a row above, as long as history does not know it
+CREATE TABLE IF NOT EXISTS untold_ends (
+  offset INTEGER NOT NULL,
+  endpoint_id TEXT NOT NULL,
+  message_id TEXT NOT NULL,
+  message_time INTEGER NOT NULL,
+  status TEXT NOT NULL CHECK (status IN ('delivered', 'dead', 'cancelled')),
+  reason TEXT,
+  updated_at INTEGER NOT NULL,
+  PRIMARY KEY (offset, endpoint_id)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS holds (
   endpoint_id TEXT PRIMARY KEY,
   next_probe_at INTEGER NOT NULL,

@@ -10,6 +10,7 @@ import type {
 import { FirstAttempts } from "./first-attempts.ts";
 import { HistoryWriter } from "./history-writer.ts";
 import type { HistoryBatch } from "./history-records.ts";
+import { retell } from "./history-retelling.ts";
 import { type Due, jobsFor, sendJobs } from "./jobs.ts";
 import { LogReader } from "./log-reader.ts";
 import type { LogReadRequest, LogReadResult } from "./log-reading.ts";
@@ -20,6 +21,7 @@ import { Retention } from "./retention.ts";
 import { createTables } from "./schema.ts";
 import { type LogEntry, MAX_LOGGED_TARGETS, SegmentLog } from "./segment-log.ts";
 import { delivererOf } from "./stub.ts";
+import { UntoldEnds } from "./untold-ends.ts";
 
 /** While anything is open, the object wakes at least this often, also after the process was killed. */
 const WATCH_INTERVAL_MS = 5_000;
@@ -65,9 +67,13 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
       write: (batch: HistoryBatch) => writeHistory(env.DB, batch),
       inBackground: (promise: Promise<unknown>) => ctx.waitUntil(promise),
       onWritten: () => this.#scheduleCheckpoint(),
+      settledBefore: () => this.#outbox.settledBefore(this.#log.nextOffset),
+      retell: (fromOffset: number) => retell(this.#log, this.#outbox, fromOffset, Date.now()),
+      untold: new UntoldEnds(sql),
     };
-    this.#history = new HistoryWriter(historyWorld, this.#log.checkpoint.historyBefore, this.#log.nextOffset);
-    this.#replays = new ReplayRunner({ sql, log: this.#log, outbox: this.#outbox, history: this.#history.feed, db: env.DB });
+    const { settledBefore, historyBefore } = this.#log.checkpoint;
+    this.#history = new HistoryWriter(historyWorld, Math.min(settledBefore, historyBefore), this.#log.nextOffset);
+    this.#replays = new ReplayRunner({ sql, log: this.#log, outbox: this.#outbox, history: this.#history, db: env.DB });
     this.#firstAttempts = new FirstAttempts(delivererOf(ctx), (results) => this.#apply(results));
     void ctx.blockConcurrencyWhile(async () => {
       this.#alarmAtMs = await ctx.storage.getAlarm();
@@ -160,7 +166,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     const nowMs = Date.now();
     const cancelled = this.#outbox.cancelMessage(offset, nowMs);
     for (const delivery of cancelled) {
-      this.#history.feed.settled(delivery, { status: "cancelled", reason: "The content was expunged." }, nowMs);
+      this.#history.settled(delivery, { status: "cancelled", reason: "The content was expunged." }, nowMs);
     }
     this.#startAdvanced(nowMs);
     this.#history.schedule();
@@ -172,7 +178,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     const nowMs = Date.now();
     const cancelled = this.#outbox.cancelAll(nowMs);
     for (const delivery of cancelled) {
-      this.#history.feed.settled(delivery, { status: "cancelled", reason: "The queue was purged." }, nowMs);
+      this.#history.settled(delivery, { status: "cancelled", reason: "The queue was purged." }, nowMs);
     }
     this.#saveCheckpoint();
     this.#history.schedule();
@@ -286,9 +292,9 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     for (const result of results) {
       const delivery = this.#outbox.settle(result, result.verdict, nowMs);
       if (delivery === null) continue;
-      this.#history.feed.settled(delivery, result.verdict, nowMs);
+      this.#history.settled(delivery, result.verdict, nowMs);
       if (result.verdict.status === "cancelled") this.#replays.endpointDeleted(delivery.endpointId, nowMs);
-      if (result.attempt !== undefined) this.#history.feed.attempt(delivery, result.attempt, result.by);
+      if (result.attempt !== undefined) this.#history.attempt(delivery, result.attempt, result.by);
       if (result.verdict.status === "open") due.push({ ...delivery, atMs: result.verdict.nextAttemptAtMs });
       if (delivery.wasHeld && result.verdict.status !== "held") answering.add(delivery.endpointId);
     }
@@ -315,7 +321,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     return replayed.map(({ entry: { offset, id: messageId, timeMs: messageTimeMs }, endpointId }) => {
       const delivery = { offset, endpointId, messageId, messageTimeMs };
       this.#outbox.reopen(delivery, nowMs);
-      this.#history.feed.opened(delivery, nowMs, nowMs);
+      this.#history.opened(delivery, nowMs, nowMs);
       return { offset, endpointId, atMs: nowMs };
     });
   }
@@ -364,28 +370,20 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     }, CHECKPOINT_DELAY_MS);
   }
 
-  /** After a restart: what the checkpoint does not cover is open, and history is told again what it may have missed. */
+  /** After a restart: what the checkpoint does not cover is open. */
   #recover(): void {
-    const { settledBefore, historyBefore } = this.#log.checkpoint;
     const nowMs = Date.now();
     // Nobody sends jobs for what a restart finds open: the alarm sweeps it.
     const dueAtMs = nowMs + RECOVERY_DELAY_MS - SWEEP_GRACE_MS;
     this.#outbox.forgetAttempts(dueAtMs);
-    const reported = Math.min(settledBefore, historyBefore);
-    for (let offset = reported; offset < this.#log.nextOffset; ) {
+    const { nextOffset, checkpoint } = this.#log;
+    for (let offset = checkpoint.settledBefore; offset < nextOffset; ) {
       const entries = this.#log.entriesFrom(offset, 500);
-      for (const entry of entries) {
-        if (entry.offset >= settledBefore && !entry.expunged) this.#outbox.addRows(entry, entry.endpointIds, dueAtMs);
-        this.#history.retell(entry);
-      }
-      offset = (entries.at(-1)?.offset ?? this.#log.nextOffset) + 1;
-    }
-    for (const { delivery, dead, nextAtMs } of this.#outbox.rowsFrom(reported)) {
-      if (dead) this.#history.feed.settled(delivery, { status: "dead", reason: "All attempts failed." }, nowMs);
-      else this.#history.feed.opened(delivery, nextAtMs ?? nowMs, nowMs);
+      for (const entry of entries) if (!entry.expunged) this.#outbox.addRows(entry, entry.endpointIds, dueAtMs);
+      offset = (entries.at(-1)?.offset ?? nextOffset) + 1;
     }
     this.#replays.retell(nowMs);
-    if (reported < this.#log.nextOffset) this.#setAlarm(nowMs + RECOVERY_DELAY_MS);
+    if (checkpoint.settledBefore < nextOffset) this.#setAlarm(nowMs + RECOVERY_DELAY_MS);
     this.#history.schedule();
     this.#watch(null);
   }
@@ -403,7 +401,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     const nowMs = Date.now();
     // The alarm looks at everything again when it runs, so one that comes soon is enough.
     if (this.#alarmAtMs !== null && this.#alarmAtMs <= nowMs + WATCH_INTERVAL_MS) return;
-    const busy = this.#outbox.hasInFlight() || !this.#history.feed.isEmpty || !this.#commits.isEmpty || this.#committing;
+    const busy = this.#outbox.hasInFlight() || !this.#history.isIdle || !this.#commits.isEmpty || this.#committing;
     const wakes = [atMs, busy ? nowMs + WATCH_INTERVAL_MS : null, this.#outbox.nextWakeMs()];
     wakes.push(this.#retention.nextTrimMs(), this.#replays.nextStepMs(nowMs));
     this.#setAlarm(Math.min(...wakes.filter((wake) => wake !== null)));
