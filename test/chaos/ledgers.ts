@@ -18,6 +18,8 @@ export type Sent = {
   /** Of the first 2xx. */
   acknowledgedAtMs: number | null;
   matched: number | null;
+  /** In its stream; of a message by SNS not told. */
+  offset: number | null;
 };
 
 /** A request to a push receiver, or a message that was pulled. */
@@ -51,6 +53,7 @@ export type EndpointEntry = {
   readonly kind: "push" | "pull";
   readonly patterns: readonly string[];
   readonly colour: string | null;
+  readonly ordered: boolean;
   readonly secrets: SecretEntry[];
   readonly createSentAtMs: number;
   id: string | null;
@@ -97,13 +100,19 @@ export function enter(ledgers: Ledgers, sent: Sent): Sent {
 }
 
 /** Notes a 2xx, and says so when the same message was acknowledged under another id before. */
-export function acknowledge(ledgers: Ledgers, sent: Sent, answer: { readonly id: string; readonly matched: number }): void {
+export function acknowledge(ledgers: Ledgers, sent: Sent, answer: { readonly id: string; readonly matched: number; readonly offset?: number }): void {
   if (sent.id !== null && sent.id !== answer.id) {
     ledgers.oddAnswers.push(`${sent.what}: acknowledged as ${answer.id}, known as ${sent.id}`);
+  }
+  // It may have been taken at a later sending than the first, when some were deleted.
+  const there = sent.places.filter((place) => (ledgers.endpoints.get(place)?.deleteSentAtMs ?? null) === null);
+  if (answer.matched < there.length) {
+    ledgers.oddAnswers.push(`${sent.what}: ${answer.id} matched ${answer.matched}, and ${there.join(", ")} were there`);
   }
   sent.id = answer.id;
   sent.acknowledgedAtMs ??= Date.now();
   sent.matched ??= answer.matched;
+  sent.offset ??= answer.offset ?? null;
   ledgers.byId.set(answer.id, sent);
 }
 

@@ -69,6 +69,7 @@ function enterDraft(world: World, draft: Draft): Sent {
     id: null,
     acknowledgedAtMs: null,
     matched: null,
+    offset: null,
   });
 }
 

@@ -30,7 +30,7 @@ function filesIn(directory: string): string[] {
 function sealedValues(dataDir: string): string[] {
   const columns = { endpoint_secrets: "sealed", endpoints: "headers", source_secrets: "sealed", tenant_signing_keys: "sealed", idempotency_keys: "response" };
   for (const path of filesIn(dataDir).filter((file) => file.endsWith(".sqlite"))) {
-    const sqlite = new DatabaseSync(path, { readOnly: true });
+    const sqlite = new DatabaseSync(path, { readOnly: true, timeout: 10_000 });
     try {
       if (sqlite.prepare("SELECT 1 FROM sqlite_master WHERE name = 'endpoint_secrets'").get() === undefined) continue;
       const read = (table: string, column: string) => sqlite.prepare(`SELECT ${column} AS value FROM ${table} WHERE ${column} IS NOT NULL`).all();
@@ -77,6 +77,8 @@ describe("the key ring", () => {
     await eventually(async () => sealedValues(gateway.dataDir), (values) => values.every((value) => value.startsWith("k1.b.")), CRON_DEADLINE_MS);
     expect(gateway.logs()).toContain("secrets.reencrypted");
     const bothLogs = gateway.logs();
+    // How soon the cron comes is chance; the traffic goes on until there was enough of it.
+    await eventually(async () => traffic.accepted.length, (count) => count > 100, 60_000);
 
     gateway = await gateway.restart({ POSTERN_ENCRYPTION_KEYS: keyB });
     const after = await publish(gateway, "ring", "the last");
@@ -134,6 +136,7 @@ function startTraffic(gateway: () => Gateway, sourceUrl: string) {
     }),
   ]);
   return {
+    accepted,
     stop: async () => {
       running = false;
       await both;

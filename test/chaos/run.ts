@@ -1,0 +1,175 @@
+import { buildApp } from "fauxqs";
+import { setTimeout as delay } from "node:timers/promises";
+import { startSnsSimulator } from "../../src/local/sns-simulator/index.ts";
+import { startGateway } from "../system/gateway.ts";
+import { startSeverableProxy } from "../system/severable-proxy.ts";
+import { administer, create, type Wanted } from "./administrator.ts";
+import { phasesOf } from "./behaviours.ts";
+import { type Check, runChecks } from "./checks.ts";
+import { deadLetterIds } from "./dead-letters.ts";
+import { injectFaults } from "./faults.ts";
+import { readHistory } from "./history.ts";
+import { CERTAIN_AFTER_MS, newLedgers } from "./ledgers.ts";
+import { BOUND_QUEUES, NODES, QUEUES, runPublishers, SNS_TOPIC } from "./publishers.ts";
+import { startPuller } from "./pullers.ts";
+import { awaitQuiet, healEndpoints, resendHeldBack } from "./quiet.ts";
+import { randomOf } from "./random.ts";
+import { type ChaosReceiver, startChaosReceiver } from "./receiver.ts";
+import { insist, type World } from "./world.ts";
+
+export type ChaosOptions = {
+  readonly seed: string;
+  readonly durationMs: number;
+  readonly say: (line: string) => void;
+};
+
+export type ChaosReport = {
+  readonly checks: readonly Check[];
+  /** What the run was made of. */
+  readonly counts: Counts;
+  /** What the gateway that ran last wrote. */
+  readonly logs: string;
+};
+
+export type Counts = {
+  readonly sent: number;
+  readonly acknowledged: number;
+  readonly arrivals: number;
+  readonly endpoints: number;
+  readonly kills: number;
+  readonly stops: number;
+  readonly sqsOutages: number;
+  readonly resent: number;
+  readonly seconds: number;
+};
+
+const CREDENTIALS = { accessKeyId: "AKIDEXAMPLE", secretAccessKey: "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY" };
+const KEYS = { AWS_ACCESS_KEY_ID: CREDENTIALS.accessKeyId, AWS_SECRET_ACCESS_KEY: CREDENTIALS.secretAccessKey, AWS_REGION: "us-east-1" };
+/** Beside a part of the run's own length. */
+const QUIET_TIMEOUT_MS = 90_000;
+
+/** Endpoints that stay. Those called steady answer well all the time, so that only the gateway's own faults show there. */
+const FIXED: readonly Wanted[] = [
+  { label: "steady-all", topics: ["chaos.**"] },
+  { label: "all", topics: ["chaos.**"] },
+  { label: "orders", topics: ["chaos.orders.*"] },
+  { label: "red", topics: ["chaos.orders.*"], colour: "red" },
+  { label: "brittle", topics: ["chaos.orders.paid"], retrySchedule: [1] },
+  { label: "steady-ordered", topics: ["chaos.orders.*"], ordered: true },
+  { label: "ordered", topics: ["chaos.orders.*"], ordered: true },
+  { label: "sns", topics: [SNS_TOPIC] },
+  { label: "steady-member", queue: "work" },
+  { label: "member-a", queue: "work" },
+  { label: "member-b", queue: "work" },
+  { label: "node", node: NODES[0] },
+  { label: "steady-pull", kind: "pull", topics: ["chaos.orders.*"] },
+];
+
+/** One run: traffic and faults for the time given, then healing, quiet and the checks. */
+export async function runChaos({ seed, durationMs, say }: ChaosOptions): Promise<ChaosReport> {
+  const random = randomOf(seed);
+  const ledgers = newLedgers();
+  const startedAtMs = Date.now();
+  const emulator = buildApp({ logger: false, host: "127.0.0.1" });
+  const sqs = await startSeverableProxy(Number(new URL(await emulator.listen({ host: "127.0.0.1", port: 0 })).port));
+  const simulator = await startSnsSimulator();
+  const receiver = await startChaosReceiver(ledgers);
+  const gateway = await startGateway({
+    env: { POSTERN_ALLOW_HOSTS: receiver.host, POSTERN_MAILBOX: "sqs", POSTERN_SQS_ENDPOINT: sqs.url, POSTERN_SNS_ENDPOINT: simulator.url, ...KEYS },
+  });
+  const world: World = { random, ledgers, gateway, up: Promise.resolve(), stopping: false };
+  try {
+    const { topicArn, sourceId } = await setUp(world, receiver, durationMs);
+    const pullers = startPullers(world, fixedMailboxes(world));
+    say(`seed ${seed}: ${durationMs / 1000} s of traffic and faults`);
+    const traffic = Promise.all([
+      runPublishers(world, { simulator, topicArn, sourceId }),
+      administer(world, receiver, durationMs),
+      injectFaults(world, sqs),
+    ]);
+    await Promise.race([delay(durationMs), traffic]);
+    world.stopping = true;
+    await traffic;
+    say(`healing: ${ledgers.sent.length} sent, ${ledgers.arrivals.length} arrivals`);
+    receiver.heal();
+    await healAll(world, receiver);
+    pullers.push(...startPullers(world, movingMailboxes(world)));
+    for (const { puller } of pullers) puller.heal();
+    const quiet = await awaitQuiet(world, QUIET_TIMEOUT_MS + durationMs / 4);
+    say(quiet ? "quiet: checking" : "it did not become quiet in time: checking");
+    await Promise.all(pullers.map(({ puller }) => puller.stop()));
+    const history = await readHistory(world, ledgers.sent.filter(({ acknowledgedAtMs }) => acknowledgedAtMs !== null));
+    const unsettled = await Promise.all(pullers.map(async ({ place, puller }) => {
+      const id = ledgers.endpoints.get(place)?.id ?? null;
+      const deadLetters = id === null || puller.unsettled.size === 0 ? new Set<string>() : await deadLetterIds(sqs.url, id, CREDENTIALS);
+      return { place, receivesById: puller.unsettled, deadLetters };
+    }));
+    const checks = runChecks({ ledgers, history, strays: receiver.strays, unsettled, startedAtMs });
+    return { checks, counts: count(world, startedAtMs), logs: world.gateway.logs() };
+  } finally {
+    world.stopping = true;
+    await world.gateway.dispose();
+    await Promise.all([receiver.close(), simulator.close(), sqs.close()]);
+    await emulator.close();
+  }
+}
+
+async function setUp(world: World, receiver: ChaosReceiver, durationMs: number): Promise<{ topicArn: string; sourceId: string }> {
+  for (const queue of QUEUES) {
+    const topics = BOUND_QUEUES.filter((bound) => bound.queue === queue).map(({ topic }) => topic);
+    await insist(world, "PUT", `/v1/queues/${queue}`, { body: { topics, maxReceives: 1000 } });
+  }
+  for (const wanted of FIXED) {
+    const random = world.random.fork(`endpoint ${wanted.label}`);
+    const { id } = await create(world, receiver, random, wanted);
+    if (id === null) throw new Error(`${wanted.label} could not be created: ${world.ledgers.oddAnswers.join("; ")}`);
+    if (!wanted.label.startsWith("steady")) receiver.behave(wanted.label, phasesOf(random, durationMs));
+  }
+  const topicArn = "arn:aws:sns:us-east-1:123456789012:chaos";
+  const source = await insist(world, "POST", "/v1/sources", { body: { kind: "sns", topicArns: [topicArn], topic: SNS_TOPIC } });
+  await delay(CERTAIN_AFTER_MS * 2);
+  return { topicArn, sourceId: source.json.id };
+}
+
+type PulledPlace = { readonly place: string; readonly path: string };
+
+function fixedMailboxes({ ledgers }: World): PulledPlace[] {
+  return [
+    { place: "steady-pull", path: `/v1/endpoints/${ledgers.endpoints.get("steady-pull")?.id}` },
+    { place: "queue:jobs", path: "/v1/queues/jobs" },
+  ];
+}
+
+/** Of the endpoints that came during the run and stayed; nobody pulls from them before. */
+function movingMailboxes({ ledgers }: World): PulledPlace[] {
+  return [...ledgers.endpoints.values()]
+    .filter(({ kind, label, id, deleteSentAtMs }) => kind === "pull" && label.startsWith("moving") && id !== null && deleteSentAtMs === null)
+    .map(({ label, id }) => ({ place: label, path: `/v1/endpoints/${id}` }));
+}
+
+function startPullers(world: World, places: readonly PulledPlace[]) {
+  return places.map(({ place, path }) => ({ place, puller: startPuller(world, place, path) }));
+}
+
+/** Whatever was stopped flows again, and everybody a message may wait for is there. */
+async function healAll(world: World, receiver: ChaosReceiver): Promise<void> {
+  await healEndpoints(world);
+  const random = world.random.fork("healing");
+  await create(world, receiver, random, { label: "moving-last", node: NODES[1] });
+  await resendHeldBack(world, receiver.heldBack);
+}
+
+function count({ ledgers }: World, startedAtMs: number): Counts {
+  const faults = (kind: string): number => ledgers.faults.filter((fault) => fault.kind === kind).length;
+  return {
+    sent: ledgers.sent.length,
+    acknowledged: ledgers.sent.filter(({ acknowledgedAtMs }) => acknowledgedAtMs !== null).length,
+    arrivals: ledgers.arrivals.length,
+    endpoints: ledgers.endpoints.size,
+    kills: faults("kill"),
+    stops: faults("stop"),
+    sqsOutages: faults("sqs"),
+    resent: ledgers.resent.size,
+    seconds: Math.round((Date.now() - startedAtMs) / 1000),
+  };
+}
