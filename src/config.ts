@@ -17,6 +17,8 @@ export type Config = {
   /** Origins whose pages may use the streams; `*` for any. Empty: none, and nothing else is ever shared. */
   readonly corsOrigins: ReadonlySet<string>;
   readonly historyRetentionDays: number;
+  /** Whether history has every message, or only what was not simply delivered. */
+  readonly history: "full" | "failures";
   /** Whose JWTs are accepted beside our own tokens. */
   readonly jwtIssuers: readonly Issuer[];
   /** Of one tenant in one isolate, where the tenant has no limit of its own. */
@@ -54,6 +56,7 @@ const Variables = z.object({
   POSTERN_SNS_ENDPOINT: optionalText,
   POSTERN_DOH_URL: optionalText.pipe(z.url({ protocol: /^https?$/, error: "must be an http(s) URL" }).nullable()),
   POSTERN_CORS_ORIGINS: optionalText.transform(parseOrigins),
+  POSTERN_HISTORY: optionalText.pipe(z.enum(["full", "failures"], { error: "must be `full` or `failures`" }).nullable()),
   POSTERN_HISTORY_RETENTION_DAYS: z.coerce.number().int().min(1).max(3650).default(30),
   POSTERN_JWT_ISSUERS: optionalText,
   POSTERN_REQUESTS_PER_SECOND: z.coerce.number().int().min(1).max(1_000_000).default(10_000),
@@ -88,6 +91,7 @@ export function parseConfig(env: unknown): Config {
     dohUrl: variables.POSTERN_DOH_URL,
     corsOrigins: variables.POSTERN_CORS_ORIGINS,
     historyRetentionDays: variables.POSTERN_HISTORY_RETENTION_DAYS,
+    history: variables.POSTERN_HISTORY ?? "full",
     jwtIssuers: variables.POSTERN_JWT_ISSUERS === null ? [] : parseIssuers(variables.POSTERN_JWT_ISSUERS, allowHosts),
     requestsPerSecond: variables.POSTERN_REQUESTS_PER_SECOND,
     mailbox: mailboxSettings(variables),

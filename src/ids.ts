@@ -25,3 +25,14 @@ export function newId(prefix: IdPrefix, nowMs: number, fillRandom: FillRandom = 
   for (const byte of bytes) random += CROCKFORD.charAt(byte & 31);
   return `${prefix}_${time}${random}`;
 }
+
+const GENERATED = /^[a-z]+_[0-9a-hjkmnp-tv-z]{26}$/;
+
+/** When an id that {@link newId} made was made, ms; null of any other text. Others may choose an id that looks like one. */
+export function timeOfId(id: string): number | null {
+  if (!GENERATED.test(id)) return null;
+  const start = id.length - RANDOM_CHARACTERS - TIME_CHARACTERS;
+  let timeMs = 0;
+  for (let index = start; index < start + TIME_CHARACTERS; index++) timeMs = timeMs * 32 + CROCKFORD.indexOf(id.charAt(index));
+  return timeMs;
+}

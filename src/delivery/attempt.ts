@@ -1,4 +1,4 @@
-import { newId, type FillRandom } from "../ids.ts";
+import type { FillRandom } from "../ids.ts";
 import { MAX_BODY_BYTES, type StoredMessage } from "../messages/message.ts";
 import { checkPushUrl } from "./address-guard.ts";
 import type { DnsGuard } from "./dns-guard.ts";
@@ -62,7 +62,6 @@ export async function attemptDelivery(
     rest: Partial<AttemptReport> = {},
   ): AttemptReport => ({
     record: {
-      id: newId("att", startedAtMs, world.fillRandom),
       startedAtMs,
       durationMs: world.now() - startedAtMs,
       statusCode,

@@ -7,7 +7,21 @@ import type { LogEntry } from "./segment-log.ts";
 export type OpenDelivery = DeliveryRef & { readonly messageId: string; readonly messageTimeMs: number };
 
 /** A delivery that was settled, and what it was before. */
-export type Settled = OpenDelivery & { readonly wasHeld: boolean; readonly hadRow: boolean };
+export type Settled = OpenDelivery & {
+  readonly wasHeld: boolean;
+  readonly hadRow: boolean;
+  /** It had its turn in the lane of an endpoint that wants its messages in order. */
+  readonly isOrdered: boolean;
+};
+
+/** What a row says of its delivery. */
+export type OutboxRow = {
+  readonly delivery: OpenDelivery;
+  readonly isDead: boolean;
+  /** It waits for its first attempt. */
+  readonly isUntouched: boolean;
+  readonly nextAtMs: number | null;
+};
 
 type OpenRow = {
   offset: number;
@@ -133,13 +147,14 @@ export class Outbox {
       const { id: messageId, timeMs: messageTimeMs } = inFlight.entry;
       const delivery: OpenDelivery = { offset, endpointId, messageId, messageTimeMs };
       if (verdict.status !== "delivered" && verdict.status !== "cancelled") this.#insert(delivery, verdict, nowMs);
-      return { ...delivery, wasHeld: false, hadRow: false };
+      return { ...delivery, wasHeld: false, hadRow: false, isOrdered: false };
     }
     const row = this.#row(offset, endpointId);
     if (row === null || row.status === "dead") return null;
     this.#update(row, verdict, nowMs);
-    if (row.ordered === 1) this.#advance(endpointId, nowMs);
-    return { offset, endpointId, messageId: row.message_id, messageTimeMs: row.message_time, wasHeld: row.status === "held", hadRow: true };
+    const isOrdered = row.ordered === 1;
+    if (isOrdered) this.#advance(endpointId, nowMs);
+    return { ...deliveryOf(row), wasHeld: row.status === "held", hadRow: true, isOrdered };
   }
 
   /** Opens a delivery again, whatever became of it; due at once. */
@@ -205,14 +220,11 @@ export class Outbox {
     const inFlight = this.#inFlight.get(offset);
     for (const endpointId of inFlight?.endpointIds ?? []) {
       if (inFlight === undefined) continue;
-      cancelled.push({ offset, endpointId, messageId: inFlight.entry.id, messageTimeMs: inFlight.entry.timeMs, wasHeld: false, hadRow: false });
+      cancelled.push({ offset, endpointId, messageId: inFlight.entry.id, messageTimeMs: inFlight.entry.timeMs, wasHeld: false, hadRow: false, isOrdered: false });
     }
     this.#inFlight.delete(offset);
     for (const row of this.#sql.exec<OpenRow>("SELECT * FROM open_deliveries WHERE offset = ? AND status <> 'dead'", offset)) {
-      cancelled.push({
-        offset, endpointId: row.endpoint_id, messageId: row.message_id, messageTimeMs: row.message_time,
-        wasHeld: row.status === "held", hadRow: true,
-      });
+      cancelled.push({ ...deliveryOf(row), wasHeld: row.status === "held", hadRow: true, isOrdered: row.ordered === 1 });
     }
     this.#sql.exec("DELETE FROM open_deliveries WHERE offset = ? AND status <> 'dead'", offset);
     for (const { endpointId } of cancelled) this.#advance(endpointId, nowMs);
@@ -336,23 +348,17 @@ export class Outbox {
     return this.#inFlight.size > 0;
   }
 
-  /** The rows of a stretch of the log, and what has none because its first attempt is under way; `to` is not part of it. */
-  openBetween(from: number, to: number): { delivery: OpenDelivery; dead: boolean; nextAtMs: number | null }[] {
-    const rows = this.#sql
-      .exec<OpenRow>("SELECT * FROM open_deliveries WHERE offset >= ? AND offset < ?", from, to)
+  /** The rows of a stretch of the log in its order, at most `limit`; `to` is not part of it. */
+  rowsBetween(from: number, to: number, limit: number): OutboxRow[] {
+    return this.#sql
+      .exec<OpenRow>("SELECT * FROM open_deliveries WHERE offset >= ? AND offset < ? ORDER BY offset, endpoint_id LIMIT ?", from, to, limit)
       .toArray()
       .map((row) => ({
-        delivery: { offset: row.offset, endpointId: row.endpoint_id, messageId: row.message_id, messageTimeMs: row.message_time },
-        dead: row.status === "dead",
+        delivery: deliveryOf(row),
+        isDead: row.status === "dead",
+        isUntouched: row.attempts === 0 && (row.status === "waiting" || row.status === "queued"),
         nextAtMs: row.next_at,
       }));
-    for (const [offset, { entry, endpointIds }] of this.#inFlight) {
-      if (offset < from || offset >= to) continue;
-      for (const endpointId of endpointIds) {
-        rows.push({ delivery: { offset, endpointId, messageId: entry.id, messageTimeMs: entry.timeMs }, dead: false, nextAtMs: null });
-      }
-    }
-    return rows;
   }
 
   #advance(endpointId: string, nowMs: number): void {
@@ -396,6 +402,10 @@ export class Outbox {
       endpointId, nowMs + FIRST_PROBE_MS,
     );
   }
+}
+
+function deliveryOf(row: OpenRow): OpenDelivery {
+  return { offset: row.offset, endpointId: row.endpoint_id, messageId: row.message_id, messageTimeMs: row.message_time };
 }
 
 type RowState = { status: "waiting" | "held" | "dead"; attempts: number; nextAtMs: number | null };

@@ -1,5 +1,6 @@
 import { DurableObject } from "cloudflare:workers";
 import type { DeliveryRef, DeliveryResult } from "../delivery/outcome.ts";
+import { isolateOf } from "../isolate.ts";
 import { describeError, log } from "../log.ts";
 import { writeHistory } from "../storage/history-write.ts";
 import { ChosenIds } from "./chosen-ids.ts";
@@ -10,7 +11,6 @@ import type {
 import { FirstAttempts } from "./first-attempts.ts";
 import { HistoryWriter } from "./history-writer.ts";
 import type { HistoryBatch } from "./history-records.ts";
-import { retell } from "./history-retelling.ts";
 import { type Due, jobsFor, sendJobs } from "./jobs.ts";
 import { LogReader } from "./log-reader.ts";
 import type { LogReadRequest, LogReadResult } from "./log-reading.ts";
@@ -67,12 +67,14 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
       write: (batch: HistoryBatch) => writeHistory(env.DB, batch),
       inBackground: (promise: Promise<unknown>) => ctx.waitUntil(promise),
       onWritten: () => this.#scheduleCheckpoint(),
-      settledBefore: () => this.#outbox.settledBefore(this.#log.nextOffset),
-      retell: (fromOffset: number) => retell(this.#log, this.#outbox, fromOffset, Date.now()),
+      settledBefore: () => this.#settledBefore(),
+      keepsSuccesses: () => isolateOf(env).config.history === "full",
+      log: this.#log,
+      outbox: this.#outbox,
       untold: new UntoldEnds(sql),
     };
     const { settledBefore, historyBefore } = this.#log.checkpoint;
-    this.#history = new HistoryWriter(historyWorld, Math.min(settledBefore, historyBefore), this.#log.nextOffset);
+    this.#history = new HistoryWriter(historyWorld, Math.min(settledBefore, historyBefore));
     this.#replays = new ReplayRunner({ sql, log: this.#log, outbox: this.#outbox, history: this.#history, db: env.DB });
     this.#firstAttempts = new FirstAttempts(delivererOf(ctx), (results) => this.#apply(results));
     void ctx.blockConcurrencyWhile(async () => {
@@ -166,7 +168,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     const nowMs = Date.now();
     const cancelled = this.#outbox.cancelMessage(offset, nowMs);
     for (const delivery of cancelled) {
-      this.#history.settled(delivery, { status: "cancelled", reason: "The content was expunged." }, nowMs);
+      this.#history.settled(delivery, { verdict: { status: "cancelled", reason: "The content was expunged." } }, nowMs);
     }
     this.#startAdvanced(nowMs);
     this.#history.schedule();
@@ -178,7 +180,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     const nowMs = Date.now();
     const cancelled = this.#outbox.cancelAll(nowMs);
     for (const delivery of cancelled) {
-      this.#history.settled(delivery, { status: "cancelled", reason: "The queue was purged." }, nowMs);
+      this.#history.settled(delivery, { verdict: { status: "cancelled", reason: "The queue was purged." } }, nowMs);
     }
     this.#saveCheckpoint();
     this.#history.schedule();
@@ -275,7 +277,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
 
   #startFirstAttempts(entries: readonly LogEntry[], bodies: readonly Uint8Array[]): void {
     const nowMs = Date.now();
-    this.#history.committed(entries, nowMs);
+    this.#history.schedule();
     const queued = this.#firstAttempts.start(this.#stream(), entries, bodies, (offset, endpointIds) =>
       this.#outbox.claimFirst(offset, endpointIds, nowMs),
     );
@@ -292,9 +294,8 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     for (const result of results) {
       const delivery = this.#outbox.settle(result, result.verdict, nowMs);
       if (delivery === null) continue;
-      this.#history.settled(delivery, result.verdict, nowMs);
+      this.#history.settled(delivery, result, nowMs);
       if (result.verdict.status === "cancelled") this.#replays.endpointDeleted(delivery.endpointId, nowMs);
-      if (result.attempt !== undefined) this.#history.attempt(delivery, result.attempt, result.by);
       if (result.verdict.status === "open") due.push({ ...delivery, atMs: result.verdict.nextAttemptAtMs });
       if (delivery.wasHeld && result.verdict.status !== "held") answering.add(delivery.endpointId);
     }
@@ -345,6 +346,12 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
         log("warn", "queue.send-failed", { stream: this.#name, jobs: jobs.length, error: describeError(error) });
       }),
     );
+  }
+
+  /** First attempts before this offset have ended, or have a row: those that take long get one now. */
+  #settledBefore(): number {
+    this.#outbox.spill(Date.now());
+    return this.#outbox.settledBefore(this.#log.nextOffset);
   }
 
   #checkpointNow(): { settledBefore: number; historyBefore: number } {
