@@ -72,8 +72,8 @@ function isCutAt(log: SegmentLog, offset: number): boolean {
   return false;
 }
 
-/** What is told of it elsewhere is more exact, and holds: of a dead delivery this is older, and of an open one has no reason. */
+/** What is told of it elsewhere is more exact: of a dead delivery that is newer than this, whenever it was. */
 function recordOf({ delivery, isDead, nextAtMs }: OutboxRow, nowMs: number): HistoryDelivery {
   if (!isDead) return openRecord(delivery, nextAtMs ?? nowMs, nowMs);
-  return settledRecord(delivery, { status: "dead", reason: "All attempts failed." }, delivery.messageTimeMs + 1);
+  return settledRecord(delivery, { status: "dead", reason: "All attempts failed." }, delivery.messageTimeMs - 1);
 }
