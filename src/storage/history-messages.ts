@@ -17,8 +17,10 @@ const PACK_COLUMNS = `p.time, p.stream, p.first_offset, p.first_time, p.topic, p
   (SELECT json_group_array(json_array(x.offset, x.expunged_at)) FROM expunged_messages x
    WHERE x.tenant_id = p.tenant_id AND x.time BETWEEN p.first_time AND p.time AND x.stream = p.stream) AS expunged`;
 
-/** Messages of a busy publisher's id that are looked at in one go. */
+/** Messages of an id that a publisher uses again and again, looked at in one go. */
 const MESSAGES_AT_ONCE = 25;
+/** An id of ours is that of one message and its copies in queues; whoever chooses such ids may have more of one. */
+const MAX_TIMED_PACKS = 250;
 
 export function positionOf({ timeMs, stream, offset }: Pick<MessageEntry, "timeMs" | "stream" | "offset">): MessagePosition {
   return [timeMs, stream, offset];
@@ -118,7 +120,8 @@ async function timedMessages(db: D1Database, tenantId: string, { id, topic }: Wi
   where.add("instr(p.messages, ?) > 0", JSON.stringify(id));
   const { results } = await db
     .prepare(
-      `SELECT ${PACK_COLUMNS} FROM message_packs p ${topic === undefined ? "" : "INDEXED BY message_packs_by_topic"} WHERE ${where.sql}`,
+      `SELECT ${PACK_COLUMNS} FROM message_packs p ${topic === undefined ? "" : "INDEXED BY message_packs_by_topic"}
+       WHERE ${where.sql} ORDER BY instr(p.stream, '/topics/') > 0 DESC, p.time DESC LIMIT ${MAX_TIMED_PACKS}`,
     )
     .bind(...where.values)
     .all<MessagePackRow>();
