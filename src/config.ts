@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { type Issuer, parseIssuers } from "./auth/issuers.ts";
+import { type CertificateGrant, isFetcher } from "./delivery/client-certificates.ts";
 
 /** The environment of the Worker once parsed: what `wrangler.toml` binds, and the secrets. */
 export type Config = {
@@ -19,6 +20,8 @@ export type Config = {
   readonly historyRetentionDays: number;
   /** Whose JWTs are accepted beside our own tokens. */
   readonly jwtIssuers: readonly Issuer[];
+  /** Client certificates that endpoints may name. */
+  readonly certificates: readonly CertificateGrant[];
   /** Of one tenant in one isolate, where the tenant has no limit of its own. */
   readonly requestsPerSecond: number;
   readonly mailbox: MailboxSettings;
@@ -56,6 +59,7 @@ const Variables = z.object({
   POSTERN_CORS_ORIGINS: optionalText.transform(parseOrigins),
   POSTERN_HISTORY_RETENTION_DAYS: z.coerce.number().int().min(1).max(3650).default(30),
   POSTERN_JWT_ISSUERS: optionalText,
+  POSTERN_MTLS_CERTIFICATES: optionalText.transform(parseGrants),
   POSTERN_REQUESTS_PER_SECOND: z.coerce.number().int().min(1).max(1_000_000).default(10_000),
   POSTERN_MAILBOX: optionalText.pipe(z.enum(["sqs", "durable-object"], { error: "must be `sqs` or `durable-object`" }).nullable()),
   POSTERN_SQS_ENDPOINT: optionalText.pipe(z.url({ protocol: /^https?$/, error: "must be an http(s) URL" }).nullable()),
@@ -77,6 +81,11 @@ export function parseConfig(env: unknown): Config {
     throw new Error(`configuration: ${parsed.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`).join("; ")}`);
   }
   const variables = parsed.data;
+  for (const { binding } of variables.POSTERN_MTLS_CERTIFICATES) {
+    if (!isFetcher(Object.entries(env ?? {}).find(([name]) => name === binding)?.[1])) {
+      throw new Error(`configuration: POSTERN_MTLS_CERTIFICATES: ${binding} is not bound: add it to mtls_certificates in wrangler.toml`);
+    }
+  }
   const allowHosts = new Set((variables.POSTERN_ALLOW_HOSTS ?? "").split(/[\s,]+/).filter((host) => host !== ""));
   return {
     version: VERSION,
@@ -89,6 +98,7 @@ export function parseConfig(env: unknown): Config {
     corsOrigins: variables.POSTERN_CORS_ORIGINS,
     historyRetentionDays: variables.POSTERN_HISTORY_RETENTION_DAYS,
     jwtIssuers: variables.POSTERN_JWT_ISSUERS === null ? [] : parseIssuers(variables.POSTERN_JWT_ISSUERS, allowHosts),
+    certificates: variables.POSTERN_MTLS_CERTIFICATES,
     requestsPerSecond: variables.POSTERN_REQUESTS_PER_SECOND,
     mailbox: mailboxSettings(variables),
   };
@@ -116,6 +126,16 @@ function parseOrigins(text: string | null): ReadonlySet<string> {
     }
   }
   return new Set(origins);
+}
+
+function parseGrants(text: string | null): CertificateGrant[] {
+  return (text ?? "").split(/[\s,]+/).filter((entry) => entry !== "").map((entry) => {
+    const match = /^([A-Za-z_][A-Za-z0-9_]{0,63})(?:@([A-Za-z0-9_-]{1,64}))?$/.exec(entry);
+    if (match?.[1] === undefined) {
+      throw new Error("POSTERN_MTLS_CERTIFICATES: each entry is a binding, or `<binding>@<tenant>` for one tenant alone");
+    }
+    return { binding: match[1], tenantId: match[2] ?? null };
+  });
 }
 
 function parseKeyRing(text: string): { id: string; key: Uint8Array }[] {

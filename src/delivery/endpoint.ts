@@ -1,4 +1,4 @@
-import type { OAuth2Credentials } from "./endpoint-auth.ts";
+import type { EndpointAuth } from "./endpoint-auth.ts";
 
 /** How a push request is put on the wire (§4). */
 export type DeliveryFormat = "raw" | "cloudevents" | "cloudevents-json";
@@ -20,7 +20,7 @@ export type DeliveryEndpoint = {
   /** The tenant's Ed25519 key, where the endpoint asks for `v1a` signatures too. */
   readonly asymmetricKey?: CryptoKey;
   /** How requests to it are authenticated, beside its headers. */
-  readonly auth?: OAuth2Credentials;
+  readonly auth?: EndpointAuth;
   readonly timeoutSeconds: number;
   /** Seconds between attempts; `[]` means one attempt only. */
   readonly retryScheduleSeconds: readonly number[];

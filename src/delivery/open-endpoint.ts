@@ -2,7 +2,7 @@ import { z } from "zod";
 import type { KeyRing } from "../crypto/keyring.ts";
 import type { EndpointWithSecrets } from "../storage/endpoints.ts";
 import { importPrivateKey } from "./ed25519-key.ts";
-import { OAuth2Credentials } from "./endpoint-auth.ts";
+import { EndpointAuth } from "./endpoint-auth.ts";
 import type { DeliveryEndpoint } from "./endpoint.ts";
 import { importSigningKey } from "./signing-secret.ts";
 
@@ -17,7 +17,7 @@ const CustomHeaders = z.record(z.string(), z.string());
  */
 const openedKeys = new Map<string, CryptoKey>();
 const openedHeaders = new Map<string, Readonly<Record<string, string>>>();
-const openedAuth = new Map<string, OAuth2Credentials>();
+const openedAuth = new Map<string, EndpointAuth>();
 
 /**
  * Opens an endpoint for delivery: its secrets as signing keys, the current one first, its own headers and credentials.
@@ -69,12 +69,12 @@ export async function openHeaders(
 export async function openAuth(
   row: { readonly id: string; readonly tenant_id: string; readonly auth: string | null },
   keyRing: KeyRing,
-): Promise<OAuth2Credentials | null> {
+): Promise<EndpointAuth | null> {
   if (row.auth === null) return null;
   const known = openedAuth.get(row.auth);
   if (known !== undefined) return known;
   const text = await keyRing.open(row.auth, `${row.tenant_id}/${row.id}`);
-  return remember(openedAuth, row.auth, OAuth2Credentials.parse(JSON.parse(text)));
+  return remember(openedAuth, row.auth, EndpointAuth.parse(JSON.parse(text)));
 }
 
 async function openKey(

@@ -87,17 +87,29 @@ const Asymmetric = z
 
 const CREDENTIAL_ERROR = "Must be 1 to 512 printable characters.";
 const Credential = z.string().regex(/^[\x20-\x7e]{1,512}$/, { error: CREDENTIAL_ERROR });
-const Auth = z
+const OAuth2 = z
   .strictObject({
-    kind: z.literal("oauth2", { error: "Must be `oauth2`." }),
+    kind: z.literal("oauth2"),
     tokenUrl: z.string().openapi({ description: "Public and https, as the URL", example: "https://auth.example.com/token" }),
     clientId: Credential,
     clientSecret: Credential.openapi({ description: "Shown as `***`; sent back so, it stays as it is" }),
     scope: Credential.nullable().default(null),
   })
-  .openapi("EndpointAuth", {
+  .openapi("OAuth2ClientCredentials", {
     description: "A bearer token is fetched with these client credentials (RFC 6749 §4.4) and sent as `authorization`",
   });
+const Mtls = z
+  .strictObject({
+    kind: z.literal("mtls"),
+    certificate: z
+      .string()
+      .regex(/^[A-Za-z_][A-Za-z0-9_]{0,63}$/, { error: "Must be the name of a certificate binding." })
+      .openapi({ description: "A certificate that an operator listed for the tenant, by the name of its binding", example: "CLIENT_CERT" }),
+  })
+  .openapi("ClientCertificate", { description: "Requests present this client certificate (TLS client authentication)" });
+const Auth = z
+  .discriminatedUnion("kind", [OAuth2, Mtls], { error: "`kind` must be `oauth2` or `mtls`." })
+  .openapi("EndpointAuth");
 
 export const SigningSecret = z
   .string()

@@ -10,11 +10,13 @@ import { type AppEnv, fail } from "./router.ts";
 /** The registry as this request may change it: its tenant, its actor, its time. */
 export function registryWorld(c: Context<AppEnv>): RegistryWorld {
   const { DB: db } = c.env;
+  const { dns, certificates } = isolateOf(c.env).world;
   return {
     db,
     keyRing: c.get("keyRing"),
     guard: c.get("config"),
-    dns: isolateOf(c.env).world.dns,
+    dns,
+    certificates,
     tenantId: c.get("principal").tenantId,
     nowMs: Date.now(),
     audit: (change) => auditStatement(db, auditEntry(c, change)),

@@ -7,6 +7,7 @@ import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { addressesOf, freePort, hostAndPort, portIsFree } from "./addresses.ts";
 import { bundleWorker } from "./bundle.ts";
+import { certificatesIn } from "./certificates.ts";
 import { type DataDir, claimDataDir, readPorts, writePorts } from "./data-dir.ts";
 import { runDemo } from "./demo.ts";
 import { type Emulators, startEmulators } from "./emulators.ts";
@@ -95,6 +96,8 @@ async function startGateway(plan: Plan, environment: WorkerEnvironment, emulator
     listen: hostAndPort(settings.host, plan.port),
     environment: Object.keys(environment.worker),
     allowAddresses: await addressesOf(privateHosts),
+    certificates: certificatesIn(settings.certificateDirectory, dataDir.workerdConfig),
+    authorityPath: settings.authorityFile === null ? null : relative(dirname(dataDir.workerdConfig), settings.authorityFile),
     companions:
       subscriberPort === null
         ? []

@@ -19,6 +19,9 @@ export type Companion = {
   readonly environment: readonly string[];
 };
 
+/** A client certificate as a binding; both paths are relative to where the configuration is written. */
+export type LocalCertificate = { readonly binding: string; readonly certificatePath: string; readonly keyPath: string };
+
 export type WorkerdOptions = {
   /** The bundled Worker; relative to where the configuration is written. */
   readonly workerPath: string;
@@ -31,6 +34,9 @@ export type WorkerdOptions = {
   /** IP addresses that are not public and may yet be connected to. */
   readonly allowAddresses: readonly string[];
   readonly companions: readonly Companion[];
+  readonly certificates?: readonly LocalCertificate[];
+  /** PEM of further authorities to trust; relative to where the configuration is written. */
+  readonly authorityPath?: string | null;
 };
 
 /** The dates decide what the bundled modules see of workerd's API, not what they do. */
@@ -41,11 +47,12 @@ const EXTRA_HANDLERS = "service_binding_extra_handlers";
 
 /** The whole gateway: the Worker with its D1, queues, cron and objects on local disk, and its companions. */
 export function workerdConfig(wrangler: Wrangler, options: WorkerdOptions): string {
-  const companions = options.companions;
+  const { companions, certificates = [] } = options;
   return renderConfig({
     services: [
       { name: STATE_DISK, disk: { path: options.stateDir, writable: true } },
-      internet(options.allowAddresses),
+      network("internet", options),
+      ...certificates.map((certificate) => network(certificateService(certificate), options, certificate)),
       { name: wrangler.name, worker: gateway(wrangler, options) },
       ...d1Service(wrangler),
       ...queuesService(wrangler),
@@ -110,6 +117,7 @@ function gateway(wrangler: Wrangler, options: WorkerdOptions): CapnpValue {
         name: producer.binding,
         queue: { name: "queues", props: { json: JSON.stringify({ queue: producer.queue }) } },
       })),
+      ...(options.certificates ?? []).map((certificate) => ({ name: certificate.binding, service: certificateService(certificate) })),
     ],
     durableObjectNamespaces: classes.map((className) => ({
       className,
@@ -135,9 +143,19 @@ function uniqueKey(wrangler: Wrangler, className: string): string {
  * Where `fetch()` goes. The list is checked against the addresses a name resolves to, at each connection, so a name
  * that resolves to a private address is as unreachable as the address itself.
  */
-function internet(allowAddresses: readonly string[]): CapnpValue {
+function network(name: string, { allowAddresses, authorityPath = null }: WorkerdOptions, certificate?: LocalCertificate): CapnpValue {
   const allow = ["public", ...new Set(allowAddresses.map((address) => `${address}/${address.includes(":") ? 128 : 32}`))];
-  return { name: "internet", network: { allow, tlsOptions: { trustBrowserCas: true } } };
+  const keypair =
+    certificate === undefined
+      ? undefined
+      : { privateKey: new Embedded(certificate.keyPath), certificateChain: new Embedded(certificate.certificatePath) };
+  const trustedCertificates = authorityPath === null ? undefined : [new Embedded(authorityPath)];
+  return { name, network: { allow, tlsOptions: { trustBrowserCas: true, trustedCertificates, keypair } } };
+}
+
+/** What Cloudflare does for `mtls_certificates`: a network of its own, whose connections present the certificate. */
+function certificateService({ binding }: LocalCertificate): string {
+  return `certificate-${binding}`;
 }
 
 function d1Bindings(wrangler: Wrangler): CapnpValue[] {

@@ -44,6 +44,10 @@ const WranglerFile = z.strictObject({
       consumers: z.array(Consumer).default([]),
     })
     .default({ producers: [], consumers: [] }),
+  // Locally these are files, see certificates.ts: what Cloudflare keeps can not be had.
+  mtls_certificates: z
+    .array(z.strictObject({ binding: z.string(), certificate_id: z.string(), remote: z.boolean().optional() }))
+    .default([]),
   triggers: z.strictObject({ crons: z.array(z.string()).default([]) }).default({ crons: [] }),
   // These mean something to Cloudflare's network only.
   workers_dev: z.boolean().optional(),

@@ -39,8 +39,11 @@ export async function changeEndpoint(
   const current = await findEndpoint(db, tenantId, id);
   if (current === null) return refuse({ code: "no-such-endpoint" });
   const headers = unmaskHeaders(patch.headers ?? {}, await openHeaders(current, keyRing));
-  const auth = unmaskAuth(patch.auth ?? null, await openAuth(current, keyRing));
-  const faults = [...headers.faults, ...auth.faults, ...authFaults(world, patch.auth)];
+  const storedAuth = await openAuth(current, keyRing);
+  const auth = unmaskAuth(patch.auth ?? null, storedAuth);
+  // another URL is judged together with what it is to be authenticated by
+  const judgedAuth = patch.auth === undefined && patch.url !== undefined ? storedAuth : patch.auth;
+  const faults = [...headers.faults, ...auth.faults, ...authFaults(world, judgedAuth, patch.url ?? current.url)];
   const refusal = patchRefusal(world, current, patch, faults) ?? (await nameRefusal(world, patch));
   if (refusal !== null) return refuse(refusal);
 

@@ -78,7 +78,7 @@ function creationRefusal(world: RegistryWorld, input: NewEndpoint): Refusal | nu
   const faults: Fault[] = [
     ...unmaskHeaders(input.headers ?? {}, {}).faults,
     ...unmaskAuth(input.auth, null).faults,
-    ...authFaults(world, input.auth),
+    ...authFaults(world, input.auth, input.url),
   ];
   const url = urlFault(input.kind, input.url);
   if (url !== null) faults.push(url);

@@ -1,4 +1,4 @@
-import type { OAuth2Credentials } from "../delivery/endpoint-auth.ts";
+import type { EndpointAuth } from "../delivery/endpoint-auth.ts";
 import type { DeliveryFormat } from "../delivery/endpoint.ts";
 import type { EndpointRow } from "../storage/endpoint-row.ts";
 import type { FilterScope } from "../storage/subscriptions.ts";
@@ -15,7 +15,7 @@ export type EndpointSettings = {
   readonly headers: Readonly<Record<string, string>> | null;
   /** Whether the tenant's Ed25519 key signs too. */
   readonly asymmetric: boolean;
-  readonly auth: OAuth2Credentials | null;
+  readonly auth: EndpointAuth | null;
   readonly timeoutSeconds: number;
   /** Seconds between attempts. */
   readonly retrySchedule: readonly number[];
@@ -57,11 +57,11 @@ export function urlFault(kind: "push" | "pull", url: string | null | undefined):
  * not read it must not have it sent to another place.
  */
 export function unmaskAuth(
-  given: OAuth2Credentials | null,
-  stored: OAuth2Credentials | null,
-): { readonly auth: OAuth2Credentials | null; readonly faults: readonly Fault[] } {
-  if (given === null || given.clientSecret !== SECRET_MASK) return { auth: given, faults: [] };
-  if (stored !== null && stored.tokenUrl === given.tokenUrl && stored.clientId === given.clientId) {
+  given: EndpointAuth | null,
+  stored: EndpointAuth | null,
+): { readonly auth: EndpointAuth | null; readonly faults: readonly Fault[] } {
+  if (given?.kind !== "oauth2" || given.clientSecret !== SECRET_MASK) return { auth: given, faults: [] };
+  if (stored?.kind === "oauth2" && stored.tokenUrl === given.tokenUrl && stored.clientId === given.clientId) {
     return { auth: { ...given, clientSecret: stored.clientSecret }, faults: [] };
   }
   const detail = `\`${SECRET_MASK}\` stands for the stored secret of the same \`tokenUrl\` and \`clientId\`: send the secret`;

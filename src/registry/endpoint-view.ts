@@ -1,5 +1,5 @@
 import type { KeyRing } from "../crypto/keyring.ts";
-import type { OAuth2Credentials } from "../delivery/endpoint-auth.ts";
+import type { EndpointAuth } from "../delivery/endpoint-auth.ts";
 import { openAuth, openHeaders } from "../delivery/open-endpoint.ts";
 import type { EndpointWithTopics } from "../storage/endpoints.ts";
 
@@ -17,7 +17,7 @@ export async function viewEndpoint(endpoint: EndpointWithTopics, keyRing: KeyRin
   return viewOf(endpoint, Object.keys(headers), auth);
 }
 
-function viewOf(endpoint: EndpointWithTopics, headerNames: readonly string[], auth: OAuth2Credentials | null) {
+function viewOf(endpoint: EndpointWithTopics, headerNames: readonly string[], auth: EndpointAuth | null) {
   return {
     id: endpoint.id,
     name: endpoint.name,
@@ -28,7 +28,7 @@ function viewOf(endpoint: EndpointWithTopics, headerNames: readonly string[], au
     format: endpoint.format,
     headers: Object.fromEntries(headerNames.map((name) => [name, HEADER_MASK])),
     asymmetric: endpoint.asymmetric,
-    auth: auth === null ? null : { ...auth, clientSecret: SECRET_MASK },
+    auth: auth?.kind === "oauth2" ? { ...auth, clientSecret: SECRET_MASK } : auth,
     timeoutSeconds: endpoint.timeout_seconds,
     retrySchedule: endpoint.retry_schedule,
     rateLimit: endpoint.rate_limit,
