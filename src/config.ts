@@ -17,6 +17,8 @@ export type Config = {
   readonly dohUrl: string | null;
   /** Origins whose pages may use the streams; `*` for any. Empty: none, and nothing else is ever shared. */
   readonly corsOrigins: ReadonlySet<string>;
+  /** The origin at which others reach the gateway; null: where each request comes to. */
+  readonly publicUrl: string | null;
   readonly historyRetentionDays: number;
   /** Whose JWTs are accepted beside our own tokens. */
   readonly jwtIssuers: readonly Issuer[];
@@ -56,6 +58,7 @@ const Variables = z.object({
     .transform(parseKeyRing),
   POSTERN_SNS_ENDPOINT: optionalText,
   POSTERN_DOH_URL: optionalText.pipe(z.url({ protocol: /^https?$/, error: "must be an http(s) URL" }).nullable()),
+  POSTERN_PUBLIC_URL: optionalText.pipe(z.url({ protocol: /^https?$/, error: "must be an http(s) URL" }).nullable()),
   POSTERN_CORS_ORIGINS: optionalText.transform(parseOrigins),
   POSTERN_HISTORY_RETENTION_DAYS: z.coerce.number().int().min(1).max(3650).default(30),
   POSTERN_JWT_ISSUERS: optionalText,
@@ -96,6 +99,7 @@ export function parseConfig(env: unknown): Config {
     snsEndpoint: variables.POSTERN_SNS_ENDPOINT,
     dohUrl: variables.POSTERN_DOH_URL,
     corsOrigins: variables.POSTERN_CORS_ORIGINS,
+    publicUrl: variables.POSTERN_PUBLIC_URL === null ? null : new URL(variables.POSTERN_PUBLIC_URL).origin,
     historyRetentionDays: variables.POSTERN_HISTORY_RETENTION_DAYS,
     jwtIssuers: variables.POSTERN_JWT_ISSUERS === null ? [] : parseIssuers(variables.POSTERN_JWT_ISSUERS, allowHosts),
     certificates: variables.POSTERN_MTLS_CERTIFICATES,

@@ -1,7 +1,9 @@
 import { recallStranded } from "./delivery/recall-stranded.ts";
 import type { Isolate } from "./isolate.ts";
 import { describeError, log } from "./log.ts";
+import { askDueHandshakes } from "./registry/due-handshakes.ts";
 import { deleteExpiredSecrets } from "./storage/endpoint-secrets.ts";
+import { deleteExpiredCallbacks } from "./storage/handshakes.ts";
 import { pruneHistory } from "./storage/history-prune.ts";
 import { pruneIdempotencyKeys } from "./storage/idempotency.ts";
 import { pruneJobs } from "./storage/jobs.ts";
@@ -14,7 +16,7 @@ const PRUNE_LIMIT = 50_000;
 const REENCRYPT_LIMIT = 200;
 
 /** What the cron does every minute: bounded portions, so that a backlog is worked off over several runs. */
-export async function maintain(env: Cloudflare.Env, { config, keyRing }: Isolate, nowMs: number): Promise<void> {
+export async function maintain(env: Cloudflare.Env, { config, keyRing, world }: Isolate, nowMs: number): Promise<void> {
   const db = env.DB;
   const tasks = {
     "history.pruned": () => pruneHistory(db, nowMs - config.historyRetentionDays * DAY_MS, PRUNE_LIMIT),
@@ -24,8 +26,10 @@ export async function maintain(env: Cloudflare.Env, { config, keyRing }: Isolate
     "secrets.expired": () => deleteExpiredSecrets(db, nowMs),
     "source-secrets.expired": () => deleteExpiredSourceSecrets(db, nowMs),
     "secrets.reencrypted": () => reencryptBatch(db, keyRing, REENCRYPT_LIMIT),
-    // last, for a mailbox may be slow
+    "handshake-callbacks.expired": () => deleteExpiredCallbacks(db, nowMs),
+    // last, for a mailbox may be slow, and receivers slower
     "queue.recalled": () => recallStranded(env, Math.floor(nowMs / MINUTE_MS)),
+    "handshakes.asked": () => askDueHandshakes(env, { db, keyRing, attempts: world }, nowMs),
   };
   for (const [name, task] of Object.entries(tasks)) {
     try {

@@ -11,7 +11,10 @@ export type DeliveryEndpoint = {
   readonly tenantId: string;
   readonly kind: "push" | "pull";
   readonly url: string;
-  readonly status: EndpointStatus;
+  /** `unallowed`: it is active, and its receiver has not yet allowed anything to be sent. */
+  readonly status: EndpointStatus | "unallowed";
+  /** What the gateway calls itself to an endpoint that asked for a handshake (CloudEvents webhooks §4.1.2). */
+  readonly requestOrigin?: string;
   readonly format: DeliveryFormat;
   /** The endpoint's own headers, lower-case names. */
   readonly headers: Readonly<Record<string, string>>;

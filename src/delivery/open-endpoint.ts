@@ -7,6 +7,7 @@ import type { DeliveryEndpoint } from "./endpoint.ts";
 import { importSigningKey } from "./signing-secret.ts";
 
 const MAX_OPENED = 20_000;
+const SECONDS_PER_MINUTE = 60;
 
 const CustomHeaders = z.record(z.string(), z.string());
 
@@ -38,7 +39,8 @@ export async function openDeliveryEndpoint(row: EndpointWithSecrets, keyRing: Ke
     tenantId: row.tenant_id,
     kind: row.kind,
     url: row.url ?? "",
-    status: row.status,
+    status: row.status === "active" && row.handshake === "waiting" ? "unallowed" : row.status,
+    ...(row.request_origin === null ? {} : { requestOrigin: row.request_origin }),
     format: row.format,
     headers,
     signingKeys,
@@ -46,11 +48,16 @@ export async function openDeliveryEndpoint(row: EndpointWithSecrets, keyRing: Ke
     ...(auth === null ? {} : { auth }),
     timeoutSeconds: row.timeout_seconds,
     retryScheduleSeconds: row.retry_schedule,
-    rateLimit: row.rate_limit,
+    rateLimit: effectiveRate(row),
     ordered: row.ordered,
     fallback: row.fallback,
     failingSinceMs: row.failing_since,
   };
+}
+
+/** A second; of its own limit and what its receiver allows a minute, the lower. */
+function effectiveRate({ rate_limit: own, allowed_rate: allowed }: EndpointWithSecrets): number | null {
+  return allowed === null ? own : Math.min(own ?? Number.POSITIVE_INFINITY, allowed / SECONDS_PER_MINUTE);
 }
 
 /** The custom headers of an endpoint in clear, names in lower case. */

@@ -20,6 +20,7 @@ import { documentation } from "./routes/documentation.ts";
 import { endpointActions } from "./routes/endpoint-actions.ts";
 import { endpointHistory } from "./routes/endpoint-history.ts";
 import { endpoints } from "./routes/endpoints.ts";
+import { handshakes } from "./routes/handshakes.ts";
 import { inbound } from "./routes/inbound.ts";
 import { jobs } from "./routes/jobs.ts";
 import { jwks } from "./routes/jwks.ts";
@@ -49,6 +50,7 @@ export function createApp(): OpenAPIHono<AppEnv> {
   app.use("/v1/stream/*", streamCors);
   app.use(knownRoute(app));
   app.use("/in/*", configuration);
+  app.use("/handshakes/*", configuration);
   app.use("/metrics", configuration, authenticate, rateLimit, boundToken);
   app.use("/v1/*", configuration, authenticate, rateLimit, boundToken, idempotency, jsonBody, ownChanges);
 
@@ -59,6 +61,7 @@ export function createApp(): OpenAPIHono<AppEnv> {
   app.route("/", endpoints);
   app.route("/", endpointActions);
   app.route("/", endpointHistory);
+  app.route("/", handshakes);
   app.route("/", replay);
   app.route("/", subscriptions);
   app.route("/", queues);

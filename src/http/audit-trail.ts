@@ -20,7 +20,11 @@ export function auditEntry(c: Context<AppEnv>, { operatorPlane = false, ...chang
     timeMs: Date.now(),
     actor: principal.tokenId,
     requestId: c.get("requestId"),
-    // set by Cloudflare's edge, which overwrites what a client sends
-    ip: c.req.header("cf-connecting-ip") ?? null,
+    ip: clientIp(c),
   };
+}
+
+/** From where the request came: what Cloudflare's edge says, which overwrites what a client sends. */
+export function clientIp(c: Context<AppEnv>): string | null {
+  return c.req.header("cf-connecting-ip") ?? null;
 }

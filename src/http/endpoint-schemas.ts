@@ -111,6 +111,13 @@ const Auth = z
   .discriminatedUnion("kind", [OAuth2, Mtls], { error: "`kind` must be `oauth2` or `mtls`." })
   .openapi("EndpointAuth");
 
+export const HandshakeStatus = z.enum(["waiting", "allowed"]);
+const Handshake = z.boolean().openapi({
+  description:
+    "The receiver is asked for permission first (OPTIONS, CloudEvents webhooks §4); until it allows this origin, messages " +
+    "wait. It is asked again when the URL changes, and the rate it allows is kept",
+});
+
 export const SigningSecret = z
   .string()
   .refine((secret) => parseSigningSecret(secret) !== null, {
@@ -172,6 +179,7 @@ export const CreateEndpoint = z
     headers: CustomHeaders.default(null),
     asymmetric: Asymmetric.default(false),
     auth: Auth.nullable().default(null),
+    handshake: Handshake.default(false),
     secret: SigningSecret.optional(),
     timeoutSeconds: TimeoutSeconds.default(DEFAULT_TIMEOUT_SECONDS),
     retrySchedule: RetrySchedule.default([...DEFAULT_RETRY_SCHEDULE_SECONDS]),
@@ -197,6 +205,7 @@ export const PatchEndpoint = z
     headers: CustomHeaders,
     asymmetric: Asymmetric,
     auth: Auth.nullable(),
+    handshake: Handshake,
     timeoutSeconds: TimeoutSeconds,
     retrySchedule: RetrySchedule,
     rateLimit: RateLimit,
@@ -219,6 +228,9 @@ const endpointFields = {
   headers: z.record(z.string(), z.string()).openapi({ description: "Names; the values are masked" }),
   asymmetric: Asymmetric,
   auth: Auth.nullable(),
+  handshake: z.boolean(),
+  handshakeStatus: HandshakeStatus.nullable().openapi({ description: "`waiting`: nothing is sent before its receiver allows it" }),
+  allowedRatePerMinute: z.number().int().nullable().openapi({ description: "What the receiver allows; null for no limit of its" }),
   timeoutSeconds: z.number(),
   retrySchedule: z.array(z.number()),
   rateLimit: z.number().nullable(),

@@ -17,10 +17,16 @@ export function registryWorld(c: Context<AppEnv>): RegistryWorld {
     guard: c.get("config"),
     dns,
     certificates,
+    gatewayUrl: gatewayUrlOf(c),
     tenantId: c.get("principal").tenantId,
     nowMs: Date.now(),
     audit: (change) => auditStatement(db, auditEntry(c, change)),
   };
+}
+
+/** Without configuration it is where this request came to, which on Cloudflare is a name of this Worker. */
+function gatewayUrlOf(c: Context<AppEnv>): string {
+  return c.get("config").publicUrl ?? new URL(c.req.url).origin;
 }
 
 /** The value of an accepted outcome; a refused one ends the request with its problem. */
@@ -50,6 +56,11 @@ function problemOf(refusal: Refusal): Problem {
       };
     case "pull-endpoint":
       return { code: "conflict", detail: "A pull endpoint has no URL to send to: only push endpoints can be tested." };
+    case "unallowed":
+      return {
+        code: "conflict",
+        detail: "The receiver has not allowed anything to be sent yet: see `/v1/endpoints/{id}/handshake`.",
+      };
     case "no-such-endpoint":
       return { code: "not-found", detail: "There is no endpoint with this id." };
     case "no-such-subscription":

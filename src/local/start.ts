@@ -46,7 +46,7 @@ async function main(): Promise<void> {
   const applied = await migrate(ROOT, wrangler, dataDir);
   say(`Migrations: ${applied.length === 0 ? "none to apply" : `applied ${applied.join(", ")}`}`);
 
-  const environment = workerEnvironment(settings, dataDir, emulators, plan.subscriberPort);
+  const environment = workerEnvironment(settings, dataDir, emulators, plan.subscriberPort, plan.gatewayUrl);
   const gateway = await startGateway(plan, environment, emulators);
   stopInTime(gateway, emulators);
   writePorts(dataDir, {

@@ -8,6 +8,7 @@ import {
   selectEndpoint,
   updateEndpoint,
 } from "../storage/endpoints.ts";
+import { beginHandshake, endHandshake } from "../storage/handshakes.ts";
 import { ensureQueue } from "../storage/queues.ts";
 import {
   deleteOtherMemberships,
@@ -17,9 +18,10 @@ import {
   type SelectionChange,
   updateSelections,
 } from "../storage/subscriptions.ts";
-import { membershipStatements, newSubscriptions, sealHeaders } from "./create-endpoint.ts";
+import { membershipStatements, newSubscriptions, NO_RECEIVER, sealHeaders } from "./create-endpoint.ts";
 import { type EndpointPatch, unmaskAuth, unmaskHeaders, urlFault } from "./endpoint-input.ts";
 import { type EndpointView, viewEndpoint } from "./endpoint-view.ts";
+import { handshakeChange, originOf } from "./handshake.ts";
 import { authFaults, nameRefusal, sealAuth, signingKeyStatements } from "./outbound.ts";
 import { accept, type Fault, type Outcome, type Refusal, refuse } from "./refusal.ts";
 import { refusalOf } from "./rules.ts";
@@ -47,13 +49,15 @@ export async function changeEndpoint(
   const refusal = patchRefusal(world, current, patch, faults) ?? (await nameRefusal(world, patch));
   if (refusal !== null) return refuse(refusal);
 
-  const change = columnsOf(patch);
+  const handshake = changedHandshake(world, current, patch);
+  const change = { ...columnsOf(patch), ...handshake.columns };
   if (patch.headers !== undefined) change.headers = await sealHeaders(keyRing, tenantId, id, headers.headers);
   if (patch.auth !== undefined) change.auth = await sealAuth(keyRing, tenantId, id, auth.auth);
   try {
     const results = await db.batch([
       ...(await signingKeyStatements(world, patch.asymmetric)),
       updateEndpoint(db, tenantId, id, change, nowMs),
+      ...handshake.statements,
       ...subscriptionStatements(world, id, patch),
       world.audit({ action: "endpoint.update", target: id, before: await viewEndpoint(current, keyRing), after: patch }),
       selectEndpoint(db, tenantId, id),
@@ -79,11 +83,34 @@ function patchRefusal(
   const faults: Fault[] = [...otherFaults];
   const url = urlFault(current.kind, patch.url);
   if (url !== null) faults.push(url);
+  if (patch.handshake === true && current.kind === "pull") faults.push(NO_RECEIVER);
   if (patch.filterScope !== undefined && patch.filter === undefined) {
     faults.push({ pointer: "/filterScope", detail: "says how to read `filter`: send both" });
   }
   if (refusal?.code === "invalid") faults.push(...refusal.faults);
   return faults.length > 0 ? { code: "invalid", faults } : null;
+}
+
+/** What a handshake that begins or ends sets beside what the patch itself does. */
+function changedHandshake(
+  { db, tenantId, gatewayUrl, nowMs }: RegistryWorld,
+  current: EndpointWithTopics,
+  patch: EndpointPatch,
+): { readonly columns: EndpointChange; readonly statements: readonly D1PreparedStatement[] } {
+  switch (handshakeChange(current, patch)) {
+    case "none":
+      return { columns: {}, statements: [] };
+    case "end":
+      return {
+        columns: { handshake: null, request_origin: null, allowed_rate: null },
+        statements: endHandshake(db, tenantId, current.id),
+      };
+    case "begin":
+      return {
+        columns: { handshake: "waiting", request_origin: originOf(gatewayUrl), allowed_rate: null },
+        statements: beginHandshake(db, tenantId, current.id, gatewayUrl, nowMs),
+      };
+  }
 }
 
 type WritableChange = { -readonly [Column in keyof EndpointChange]: EndpointChange[Column] };

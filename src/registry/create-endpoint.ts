@@ -2,12 +2,14 @@ import { generateSigningSecret } from "../delivery/signing-secret.ts";
 import { newId } from "../ids.ts";
 import { insertSecret } from "../storage/endpoint-secrets.ts";
 import { type EndpointRow, type EndpointWithTopics, insertEndpoint, isNodeTaken } from "../storage/endpoints.ts";
+import { beginHandshake } from "../storage/handshakes.ts";
 import { ensureQueue } from "../storage/queues.ts";
 import { insertMembership, insertSubscriptions, type NewSubscription } from "../storage/subscriptions.ts";
 import { type NewEndpoint, unmaskAuth, unmaskHeaders, urlFault } from "./endpoint-input.ts";
 import { type EndpointView, viewEndpoint } from "./endpoint-view.ts";
 import { authFaults, nameRefusal, sealAuth, signingKeyStatements } from "./outbound.ts";
 import { accept, type Fault, type Outcome, type Refusal, refuse } from "./refusal.ts";
+import { originOf } from "./handshake.ts";
 import { keyedPattern, refusalOf } from "./rules.ts";
 import type { RegistryWorld } from "./world.ts";
 
@@ -40,6 +42,7 @@ export async function createEndpoint(
         sealed: await keyRing.seal(secret, `${tenantId}/${secretId}`),
         createdAtMs: nowMs,
       }),
+      ...(input.handshake ? beginHandshake(db, tenantId, row.id, world.gatewayUrl, nowMs) : []),
       ...(input.queue === null ? [] : [ensureQueue(db, tenantId, input.queue, nowMs)]),
       insertSubscriptions(db, tenantId, row.id, newSubscriptions(topics, nowMs), selection, nowMs),
       ...membershipStatements(world, row.id, input.queue),
@@ -82,6 +85,7 @@ function creationRefusal(world: RegistryWorld, input: NewEndpoint): Refusal | nu
   ];
   const url = urlFault(input.kind, input.url);
   if (url !== null) faults.push(url);
+  if (input.handshake && input.kind === "pull") faults.push(NO_RECEIVER);
   if (input.topics.length === 0 && input.filter !== null) {
     faults.push({ pointer: "/filter", detail: "belongs to the subscriptions: give `topics` with it" });
   }
@@ -89,7 +93,10 @@ function creationRefusal(world: RegistryWorld, input: NewEndpoint): Refusal | nu
   return faults.length > 0 ? { code: "invalid", faults } : null;
 }
 
-async function newRow({ keyRing, tenantId, nowMs }: RegistryWorld, input: NewEndpoint): Promise<EndpointRow> {
+/** Of a pull endpoint that asks for a handshake. */
+export const NO_RECEIVER: Fault = { pointer: "/handshake", detail: "leave it out: a pull endpoint has no receiver to be asked" };
+
+async function newRow({ keyRing, tenantId, nowMs, gatewayUrl }: RegistryWorld, input: NewEndpoint): Promise<EndpointRow> {
   const id = newId("ep", nowMs);
   return {
     id,
@@ -112,6 +119,9 @@ async function newRow({ keyRing, tenantId, nowMs }: RegistryWorld, input: NewEnd
     status: "active",
     disabled_reason: null,
     failing_since: null,
+    handshake: input.handshake ? "waiting" : null,
+    request_origin: input.handshake ? originOf(gatewayUrl) : null,
+    allowed_rate: null,
     created_at: nowMs,
     updated_at: nowMs,
   };

@@ -16,6 +16,8 @@ export type EndpointSettings = {
   /** Whether the tenant's Ed25519 key signs too. */
   readonly asymmetric: boolean;
   readonly auth: EndpointAuth | null;
+  /** Whether its receiver has to allow it before anything is sent. */
+  readonly handshake: boolean;
   readonly timeoutSeconds: number;
   /** Seconds between attempts. */
   readonly retrySchedule: readonly number[];

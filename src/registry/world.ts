@@ -20,6 +20,8 @@ export type RegistryWorld = {
   readonly dns: DnsGuard | undefined;
   /** Absent where none is bound. */
   readonly certificates: ClientCertificates | undefined;
+  /** The origin at which the gateway is reached. */
+  readonly gatewayUrl: string;
   readonly tenantId: string;
   readonly nowMs: number;
   /** The audit entry of a change, to be written in one transaction with it. */

@@ -29,6 +29,9 @@ const Columns = z.object({
   status: z.enum(["active", "paused", "disabled"]),
   disabled_reason: z.string().nullable(),
   failing_since: z.number().nullable(),
+  handshake: z.enum(["waiting", "allowed"]).nullable(),
+  request_origin: z.string().nullable(),
+  allowed_rate: z.number().nullable(),
   created_at: z.number(),
   updated_at: z.number(),
 });

@@ -37,6 +37,12 @@ export function selectEndpoint(db: D1Database, tenantId: string, id: string): D1
   return db.prepare(`${SELECT_WITH_TOPICS} WHERE e.id = ? AND e.tenant_id = ?`).bind(id, tenantId);
 }
 
+/**
+ * How an endpoint `e` stands for what is on its way to it: one whose receiver has not allowed anything yet is as good as
+ * paused.
+ */
+export const STATUS_FOR_DELIVERY = "iif(e.handshake = 'waiting' AND e.status = 'active', 'paused', e.status) AS status";
+
 const NameList = z.string().transform((text): unknown => JSON.parse(text)).pipe(z.array(z.string()));
 const Topics = z.object({ topics: NameList });
 
@@ -142,7 +148,7 @@ export function parseReceiver(row: unknown): Receiver {
 /** The endpoint of the tenant that has the node name; null while none has it. */
 export async function findNodeEndpoint(db: D1Database, tenantId: string, node: string): Promise<Receiver | null> {
   const row = await db
-    .prepare("SELECT id AS endpointId, kind, status FROM endpoints WHERE tenant_id = ? AND node = ?")
+    .prepare(`SELECT e.id AS endpointId, e.kind, ${STATUS_FOR_DELIVERY} FROM endpoints e WHERE e.tenant_id = ? AND e.node = ?`)
     .bind(tenantId, node)
     .first();
   return row === null ? null : parseReceiver(row);
@@ -164,7 +170,7 @@ export async function findEndpointAddresses(
 ): Promise<EndpointAddresses | null> {
   const row = await db
     .prepare(
-      `SELECT e.kind, e.status, e.node,
+      `SELECT e.kind, ${STATUS_FOR_DELIVERY}, e.node,
          (SELECT json_group_array(DISTINCT s.queue) FROM subscriptions s
           WHERE s.endpoint_id = e.id AND s.queue IS NOT NULL) AS queues
        FROM endpoints e WHERE e.id = ? AND e.tenant_id = ?`,

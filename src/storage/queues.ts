@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { parseReceiver, type Receiver } from "./endpoints.ts";
+import { parseReceiver, type Receiver, STATUS_FOR_DELIVERY } from "./endpoints.ts";
 import type { KeyedPattern } from "./subscriptions.ts";
 
 /** A queue of a tenant, as its owner set it up. */
@@ -142,7 +142,7 @@ export async function listMembersOf(
 ): Promise<ReadonlyMap<string, Receiver[]>> {
   const { results } = await db
     .prepare(
-      `SELECT DISTINCT s.queue, e.id AS endpointId, e.kind, e.status
+      `SELECT DISTINCT s.queue, e.id AS endpointId, e.kind, ${STATUS_FOR_DELIVERY}
        FROM subscriptions s JOIN endpoints e ON e.id = s.endpoint_id AND e.tenant_id = s.tenant_id
        WHERE s.tenant_id = ? AND s.queue IN (SELECT value FROM json_each(?)) ORDER BY s.queue, e.id`,
     )
@@ -176,7 +176,7 @@ export async function listPushedQueues(
       `WITH pushed AS MATERIALIZED (
          SELECT DISTINCT s.tenant_id, s.queue
          FROM subscriptions s CROSS JOIN endpoints e ON e.id = s.endpoint_id AND e.tenant_id = s.tenant_id
-         WHERE s.queue IS NOT NULL AND e.kind = 'push' AND e.status = 'active'),
+         WHERE s.queue IS NOT NULL AND e.kind = 'push' AND e.status = 'active' AND e.handshake IS NOT 'waiting'),
        pages AS (SELECT max(1, (count(*) + ?1 - 1) / ?1) AS n FROM pushed),
        page AS (
          SELECT tenant_id, queue FROM pushed ORDER BY tenant_id, queue LIMIT ?1 OFFSET (?2 % (SELECT n FROM pages)) * ?1)

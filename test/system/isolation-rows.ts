@@ -65,6 +65,8 @@ export const ROWS: Readonly<Record<string, Row>> = {
   "POST /v1/endpoints/:id/resume": same(({ push }) => ({ path: `/v1/endpoints/${push}/resume` })),
   "POST /v1/endpoints/:id/enable": same(({ push }) => ({ path: `/v1/endpoints/${push}/enable` })),
   "POST /v1/endpoints/:id/test": same(({ push }) => ({ path: `/v1/endpoints/${push}/test`, body: {} })),
+  "GET /v1/endpoints/:id/handshake": same(({ push }) => ({ path: `/v1/endpoints/${push}/handshake` })),
+  "POST /v1/endpoints/:id/handshake": same(({ push }) => ({ path: `/v1/endpoints/${push}/handshake` })),
   "GET /v1/endpoints/:id/attempts": same(({ push, cursor }) => ({ path: `/v1/endpoints/${push}/attempts?cursor=${cursor}` })),
   "GET /v1/endpoints/:id/stats": same(({ push }) => ({ path: `/v1/endpoints/${push}/stats` })),
   "POST /v1/endpoints/:id/recover": same(({ push }) => ({ path: `/v1/endpoints/${push}/recover`, body: { since: LOG_TIME } })),
@@ -145,6 +147,10 @@ export const ROWS: Readonly<Record<string, Row>> = {
   "DELETE /v1/sources/:id": same(({ source }) => ({ path: `/v1/sources/${source}` })),
   // The address a sender is given: who knows it may send to it, and is judged by the signature.
   "POST /in/:sourceId": open(() => ({ path: "/in/src_00000000000000000000000000", raw: "{}" })),
+
+  // The callback of a receiver, which has it from a handshake: who knows it says yes for the receiver.
+  "GET /handshakes/:key": open(() => ({ path: `/handshakes/${"k".repeat(32)}` })),
+  "POST /handshakes/:key": open(() => ({ path: `/handshakes/${"k".repeat(32)}` })),
 
   "POST /v1/tenants": operator(({ tenant }) => ({ path: "/v1/tenants", body: { id: tenant } })),
   "GET /v1/tenants": operator(() => ({ path: "/v1/tenants" })),

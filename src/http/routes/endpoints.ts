@@ -1,13 +1,14 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
-import { releaseEndpoint } from "../../delivery/release.ts";
+import { releaseEndpoint, releaseResumed } from "../../delivery/release.ts";
 import { boxOfEndpoint } from "../../mailbox/box-of.ts";
 import { discardBox } from "../../mailbox/discard-box.ts";
 import { openMailbox } from "../../mailbox/open-mailbox.ts";
 import { changeEndpoint } from "../../registry/change-endpoint.ts";
 import { createEndpoint } from "../../registry/create-endpoint.ts";
 import { removeEndpoint } from "../../registry/delete-endpoint.ts";
-import { viewEndpoint } from "../../registry/endpoint-view.ts";
+import { askAndRelease } from "../../registry/due-handshakes.ts";
+import { type EndpointView, viewEndpoint } from "../../registry/endpoint-view.ts";
 import { findEndpoint, listEndpoints } from "../../storage/endpoints.ts";
 import { countEndpoints } from "../../storage/limits.ts";
 import { CreatedEndpoint, CreateEndpoint, Endpoint, EndpointStatusName, PatchEndpoint } from "../endpoint-schemas.ts";
@@ -17,6 +18,7 @@ import { registryWorld, valueOf } from "../registry-world.ts";
 import { addressesOf, releaseChanged } from "../release-changed.ts";
 import { type AppEnv, createRouter, fail } from "../router.ts";
 import { IdParam, jsonBody, jsonResponse, Page, pageOf, problemResponses } from "../schemas.ts";
+import { handshakeWorld } from "./handshakes.ts";
 
 const create = createRoute({
   method: "post",
@@ -95,6 +97,7 @@ endpoints.openapi(create, async (c) => {
   await requireRoom(c);
   const { endpoint, secret } = valueOf(await createEndpoint(registryWorld(c), c.req.valid("json")));
   releaseChanged(c, endpoint.id, null);
+  askReceiver(c, endpoint);
   return c.json({ ...endpoint, secret }, 201, { location: `/v1/endpoints/${endpoint.id}`, "cache-control": "no-store" });
 });
 
@@ -120,6 +123,11 @@ endpoints.openapi(patch, async (c) => {
   const before = await addressesOf(c, id);
   const endpoint = valueOf(await changeEndpoint(registryWorld(c), id, c.req.valid("json")));
   releaseChanged(c, id, before);
+  askReceiver(c, endpoint);
+  // what waited for a permission that is no longer asked for
+  if (c.req.valid("json").handshake === false) {
+    c.executionCtx.waitUntil(releaseResumed(c.env, c.get("principal").tenantId, id, Date.now()));
+  }
   return c.json(endpoint, 200);
 });
 
@@ -135,6 +143,13 @@ endpoints.openapi(remove, async (c) => {
   c.executionCtx.waitUntil(discardBox(() => openMailbox(c.env, c.get("config")), box));
   return c.body(null, 204);
 });
+
+/** After the response: asks the receiver of an endpoint that wants it asked, unless that is under way. */
+function askReceiver(c: Context<AppEnv>, { id: endpointId, handshakeStatus }: EndpointView): void {
+  if (handshakeStatus !== "waiting") return;
+  const { tenantId } = c.get("principal");
+  c.executionCtx.waitUntil(askAndRelease(c.env, handshakeWorld(c), { tenantId, endpointId }, true));
+}
 
 /** 422 once the tenant has as many endpoints as it may; requests at the same moment may go beyond by their number. */
 async function requireRoom(c: Context<AppEnv>): Promise<void> {

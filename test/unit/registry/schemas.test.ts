@@ -19,7 +19,7 @@ describe("CreateEndpoint", () => {
       filterScope: "attributes",
       queue: null,
       format: "raw",
-      headers: null, asymmetric: false, auth: null,
+      headers: null, asymmetric: false, auth: null, handshake: false,
       timeoutSeconds: 15,
       retrySchedule: [5, 30, 120, 600, 1800, 7200, 21600, 43200, 86400, 97200],
       rateLimit: null,
