@@ -7,6 +7,7 @@ import { deleteExpiredCallbacks } from "./storage/handshakes.ts";
 import { pruneHistory } from "./storage/history-prune.ts";
 import { pruneIdempotencyKeys } from "./storage/idempotency.ts";
 import { pruneJobs } from "./storage/jobs.ts";
+import { deleteExpiredPortal } from "./storage/portal-codes.ts";
 import { reencryptBatch } from "./storage/reencrypt.ts";
 import { deleteExpiredSourceSecrets } from "./storage/source-secrets.ts";
 
@@ -26,6 +27,7 @@ export async function maintain(env: Cloudflare.Env, { config, keyRing, world }: 
     "secrets.expired": () => deleteExpiredSecrets(db, nowMs),
     "source-secrets.expired": () => deleteExpiredSourceSecrets(db, nowMs),
     "secrets.reencrypted": () => reencryptBatch(db, keyRing, REENCRYPT_LIMIT),
+    "portal.expired": () => deleteExpiredPortal(db, nowMs),
     "handshake-callbacks.expired": () => deleteExpiredCallbacks(db, nowMs),
     // last, for a mailbox may be slow, and receivers slower
     "queue.recalled": () => recallStranded(env, Math.floor(nowMs / MINUTE_MS)),

@@ -26,6 +26,7 @@ import { jobs } from "./routes/jobs.ts";
 import { jwks } from "./routes/jwks.ts";
 import { messages } from "./routes/messages.ts";
 import { operation } from "./routes/operation.ts";
+import { portal, portalExchange } from "./routes/portal.ts";
 import { publishing } from "./routes/publishing.ts";
 import { pull } from "./routes/pull.ts";
 import { queries } from "./routes/queries.ts";
@@ -51,6 +52,8 @@ export function createApp(): OpenAPIHono<AppEnv> {
   app.use(knownRoute(app));
   app.use("/in/*", configuration);
   app.use("/handshakes/*", configuration);
+  app.use("/v1/portal-sessions", configuration, jsonBody);
+  app.route("/", portalExchange);
   app.use("/metrics", configuration, authenticate, rateLimit, boundToken);
   app.use("/v1/*", configuration, authenticate, rateLimit, boundToken, idempotency, jsonBody, ownChanges);
 
@@ -78,6 +81,7 @@ export function createApp(): OpenAPIHono<AppEnv> {
   app.route("/", inbound);
   app.route("/", tenants);
   app.route("/", tokens);
+  app.route("/", portal);
   app.route("/", audit);
   app.route("/", stats);
   app.route("/", operation);

@@ -12,6 +12,7 @@ export const PROBLEMS = {
   "bound-token": { status: 403, title: "The token is bound to one endpoint" },
   "tenant-suspended": { status: 403, title: "The tenant is suspended" },
   "stale-epoch": { status: 403, title: "Another instance of the producer has taken over" },
+  "code-refused": { status: 403, title: "The code is not accepted" },
   "verification-failed": { status: 403, title: "The message was refused" },
   "not-found": { status: 404, title: "Not found" },
   "unknown-queue": { status: 404, title: "There is no such queue" },

@@ -167,6 +167,11 @@ export const ROWS: Readonly<Record<string, Row>> = {
   "POST /v1/tokens/:id/rotate": same(({ token }) => ({ path: `/v1/tokens/${token}/rotate`, body: {} })),
   "DELETE /v1/tokens/:id": same(({ token }) => ({ path: `/v1/tokens/${token}` })),
 
+  "POST /v1/portal-codes": same(({ tenant }) => ({ path: "/v1/portal-codes", body: { name: tenant } })),
+  // Who has the code opens the session: it is from the tenant's own server.
+  "POST /v1/portal-sessions": open(() => ({ path: "/v1/portal-sessions", body: { code: `pcd_${"k".repeat(32)}` } })),
+  "DELETE /v1/portal-sessions/current": same(() => ({ path: "/v1/portal-sessions/current" })),
+
   "GET /v1/audit": list("/v1/audit"),
   "GET /v1/stats": list("/v1/stats"),
   "GET /metrics": list("/metrics"),

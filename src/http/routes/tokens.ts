@@ -1,6 +1,5 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
-import { toBase64Url } from "../../crypto/base64.ts";
 import { sha256Hex } from "../../crypto/digest.ts";
 import { untilCachesExpired } from "../../delivery/freshness.ts";
 import { newId } from "../../ids.ts";
@@ -15,10 +14,8 @@ import { requireScope } from "../middleware/require-scope.ts";
 import { decodeIdCursor, toPage } from "../pagination.ts";
 import { type AppEnv, createRouter, fail, type Principal } from "../router.ts";
 import { IdParam, jsonBody, jsonResponse, Page, pageOf, problemResponses, toTime } from "../schemas.ts";
+import { newSecretValue } from "../token-values.ts";
 import { NewToken, RotateToken, TokenBody, TokenChange, TokenMade, TokenRotated } from "../token-schemas.ts";
-
-/** 192 bits, of the ≥ 160 that §3 asks for. */
-const TOKEN_BYTES = 24;
 
 const tags = ["Tokens"];
 const middleware = requireScope("admin");
@@ -103,13 +100,14 @@ tokens.openapi(create, async (c) => {
   const nowMs = Date.now();
   requireGrantable(principal, body);
   requireFuture(body.expiresAt ?? null, nowMs);
-  const value = newValue();
+  const value = newSecretValue("pst");
   const token: Token = {
     id: newId("tok", nowMs),
     tenantId: body.operator ? null : principal.tenantId,
     name: body.name,
     scopes: SCOPES.filter((scope) => body.scopes.includes(scope)),
     binding: await bindingOf(c, body),
+    portal: false,
     expiresAtMs: body.expiresAt ?? null,
     createdAtMs: nowMs,
     lastUsedAtMs: null,
@@ -158,7 +156,7 @@ tokens.openapi(rotate, async (c) => {
   const before = await requireToken(c.env.DB, principal, c.req.valid("param").id);
   // whoever gets the value could do all that the token may
   requireGrantable(principal, { scopes: [...before.scopes], operator: before.tenantId === null });
-  const value = newValue();
+  const value = newSecretValue("pst");
   const previousExpiresAtMs = Date.now() + c.req.valid("json").overlapSeconds * 1000;
   const token: Token = { ...before, previousExpiresAtMs };
   await c.env.DB.batch([
@@ -185,10 +183,6 @@ tokens.openapi(remove, async (c) => {
 async function requireToken(db: D1Database, principal: Principal, id: string): Promise<Token> {
   const token = await getToken(db, principal.tenantId, id, principal.operator);
   return token ?? fail({ code: "not-found", detail: "There is no token of that id." });
-}
-
-function newValue(): string {
-  return `pst_${toBase64Url(crypto.getRandomValues(new Uint8Array(TOKEN_BYTES)))}`;
 }
 
 function changeOf(action: string, before: Token, after: Token): Change {
@@ -242,6 +236,7 @@ function present(token: Token): z.input<typeof TokenBody> {
     operator: token.tenantId === null,
     endpointId: token.binding?.endpointId ?? null,
     node: token.binding?.node ?? null,
+    portal: token.portal,
     expiresAt: token.expiresAtMs === null ? null : toTime(token.expiresAtMs),
     createdAt: toTime(token.createdAtMs),
     lastUsedAt: token.lastUsedAtMs === null ? null : toTime(token.lastUsedAtMs),
