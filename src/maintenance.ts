@@ -1,7 +1,9 @@
 import { recallStranded } from "./delivery/recall-stranded.ts";
 import type { Isolate } from "./isolate.ts";
 import { describeError, log } from "./log.ts";
+import { openMailbox } from "./mailbox/open-mailbox.ts";
 import { askDueHandshakes } from "./registry/due-handshakes.ts";
+import { purgeTenants } from "./registry/purge-tenants.ts";
 import { deleteExpiredSecrets } from "./storage/endpoint-secrets.ts";
 import { deleteExpiredCallbacks } from "./storage/handshakes.ts";
 import { pruneHistory } from "./storage/history-prune.ts";
@@ -31,6 +33,7 @@ export async function maintain(env: Cloudflare.Env, { config, keyRing, world }: 
     "handshake-callbacks.expired": () => deleteExpiredCallbacks(db, nowMs),
     // last, for a mailbox may be slow, and receivers slower
     "queue.recalled": () => recallStranded(env, Math.floor(nowMs / MINUTE_MS)),
+    "tenants.purged": () => purgeTenants({ env, mailbox: openMailbox(env, config), now: world.now }),
     "handshakes.asked": () => askDueHandshakes(env, { db, keyRing, attempts: world }, nowMs),
   };
   for (const [name, task] of Object.entries(tasks)) {

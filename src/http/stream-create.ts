@@ -1,4 +1,5 @@
 import type { Context } from "hono";
+import { rememberOwnStream } from "../storage/purges.ts";
 import { unitsOf } from "../streams/protocol/content.ts";
 import type { CreateRequest, CreateResult, ForkRequest } from "../streams/protocol/contract.ts";
 import { formatOffset, parsePosition } from "../streams/protocol/offset.ts";
@@ -31,7 +32,11 @@ export async function createStream(c: Context<AppEnv>, path: string): Promise<Re
     expiresAt,
     fork,
   };
+  // before the stream, so that there is none that nobody knows of
+  await rememberOwnStream(c.env.DB, tenantId, path, Date.now());
   const result = await durableStreamStub(c.env.DURABLE_STREAMS, durableStreamName(tenantId, path)).create(request);
+  // and again, should it have been deleted in between
+  if (result.ok && result.created) await rememberOwnStream(c.env.DB, tenantId, path, Date.now());
   return answer(c, result);
 }
 

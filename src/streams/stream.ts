@@ -141,6 +141,14 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     await this.#replays.report(stream, Date.now());
   }
 
+  async destroy(_stream: string): Promise<void> {
+    await this.ctx.storage.deleteAlarm();
+    await this.ctx.storage.deleteAll();
+    await this.ctx.storage.sync();
+    // What is in memory is of what was: the next call finds an object that is new.
+    setTimeout(() => this.ctx.abort("destroyed"), 0);
+  }
+
   async describe(_stream: string): Promise<LogDescription> {
     const { earliestOffset, nextOffset, bytes } = this.#log;
     return { earliestOffset, nextOffset, earliestTimeMs: this.#log.oldestTimeMs(), bytes };

@@ -109,6 +109,8 @@ export interface DurableStreamApi {
   /** Takes a reference for a fork: the data stays as long as it is there. */
   addFork(request: AddForkRequest): Promise<AddForkResult>;
   removeFork(forkId: string): Promise<void>;
+  /** Removes the stream whatever reads from it, for all of its tenant's go. Throws while it can not give back a fork's reference. */
+  destroy(): Promise<void>;
   /** For forks: reads also what is deleted but still referred to. */
   readRange(incarnation: string, from: number, to: number, maxBytes: number): Promise<RangeResult>;
 }

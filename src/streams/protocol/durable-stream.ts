@@ -114,6 +114,16 @@ export class DurableStream extends DurableObject<Cloudflare.Env> implements Dura
     await this.ctx.storage.sync();
   }
 
+  async destroy(): Promise<void> {
+    this.#lastRead = null;
+    this.#transact(() => this.#store.end());
+    this.#waiters.wakeAll();
+    await this.#forks.giveBack();
+    if (this.#store.owedForks().length > 0) throw new Error("a reference on another stream could not be given back");
+    await this.ctx.storage.deleteAlarm();
+    await this.#deleteEverything();
+  }
+
   async readRange(incarnation: string, from: number, to: number, maxBytes: number): Promise<RangeResult> {
     const { state, tail } = this.#store;
     if (state?.incarnation !== incarnation) return { ok: false, code: "not-found" };
