@@ -19,6 +19,8 @@ export type Config = {
   readonly corsOrigins: ReadonlySet<string>;
   /** The origin at which others reach the gateway; null: where each request comes to. */
   readonly publicUrl: string | null;
+  /** Where a proxy before the gateway says who connected to it; null: nobody is believed. */
+  readonly clientIpHeader: string | null;
   readonly historyRetentionDays: number;
   /** Whose JWTs are accepted beside our own tokens. */
   readonly jwtIssuers: readonly Issuer[];
@@ -59,6 +61,7 @@ const Variables = z.object({
   POSTERN_SNS_ENDPOINT: optionalText,
   POSTERN_DOH_URL: optionalText.pipe(z.url({ protocol: /^https?$/, error: "must be an http(s) URL" }).nullable()),
   POSTERN_PUBLIC_URL: optionalText.pipe(z.url({ protocol: /^https?$/, error: "must be an http(s) URL" }).nullable()),
+  POSTERN_CLIENT_IP_HEADER: optionalText.pipe(z.string().regex(/^[A-Za-z0-9-]+$/, { error: "must be the name of a header" }).nullable()),
   POSTERN_CORS_ORIGINS: optionalText.transform(parseOrigins),
   POSTERN_HISTORY_RETENTION_DAYS: z.coerce.number().int().min(1).max(3650).default(30),
   POSTERN_JWT_ISSUERS: optionalText,
@@ -100,6 +103,7 @@ export function parseConfig(env: unknown): Config {
     dohUrl: variables.POSTERN_DOH_URL,
     corsOrigins: variables.POSTERN_CORS_ORIGINS,
     publicUrl: variables.POSTERN_PUBLIC_URL === null ? null : new URL(variables.POSTERN_PUBLIC_URL).origin,
+    clientIpHeader: variables.POSTERN_CLIENT_IP_HEADER,
     historyRetentionDays: variables.POSTERN_HISTORY_RETENTION_DAYS,
     jwtIssuers: variables.POSTERN_JWT_ISSUERS === null ? [] : parseIssuers(variables.POSTERN_JWT_ISSUERS, allowHosts),
     certificates: variables.POSTERN_MTLS_CERTIFICATES,

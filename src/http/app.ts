@@ -9,6 +9,7 @@ import { knownRoute } from "./middleware/known-route.ts";
 import { ownChanges } from "./middleware/own-changes.ts";
 import { rateLimit } from "./middleware/rate-limit.ts";
 import { responseHeaders } from "./middleware/response-headers.ts";
+import { stillAllowed } from "./middleware/still-allowed.ts";
 import { onError } from "./on-error.ts";
 import { type AppEnv, createRouter } from "./router.ts";
 import { audit } from "./routes/audit.ts";
@@ -55,7 +56,7 @@ export function createApp(): OpenAPIHono<AppEnv> {
   app.use("/v1/portal-sessions", configuration, jsonBody);
   app.route("/", portalExchange);
   app.use("/metrics", configuration, authenticate, rateLimit, boundToken);
-  app.use("/v1/*", configuration, authenticate, rateLimit, boundToken, idempotency, jsonBody, ownChanges);
+  app.use("/v1/*", configuration, authenticate, stillAllowed, rateLimit, boundToken, idempotency, jsonBody, ownChanges);
 
   app.route("/", publishing);
   app.route("/", commands);

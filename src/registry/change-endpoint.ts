@@ -53,13 +53,14 @@ export async function changeEndpoint(
   const change = { ...columnsOf(patch), ...handshake.columns };
   if (patch.headers !== undefined) change.headers = await sealHeaders(keyRing, tenantId, id, headers.headers);
   if (patch.auth !== undefined) change.auth = await sealAuth(keyRing, tenantId, id, auth.auth);
+  const before = await viewEndpoint(current, keyRing);
   try {
     const results = await db.batch([
       ...(await signingKeyStatements(world, patch.asymmetric)),
       updateEndpoint(db, tenantId, id, change, nowMs),
       ...handshake.statements,
       ...subscriptionStatements(world, id, patch),
-      world.audit({ action: "endpoint.update", target: id, before: await viewEndpoint(current, keyRing), after: patch }),
+      world.audit({ action: "endpoint.update", target: id, before, after: { ...before, ...patch } }),
       selectEndpoint(db, tenantId, id),
     ]);
     const changed = parseEndpoint(results.at(-1)?.results[0]);

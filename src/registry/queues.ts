@@ -58,13 +58,18 @@ export async function putQueue(
       action: before === null ? "queue.create" : "queue.update",
       target: name,
       ...(before === null ? {} : { before: viewQueue(before) }),
-      after: input,
+      after: before === null ? input : { ...viewQueue(before), ...given(input) },
     }),
     selectQueue(db, tenantId, name),
   ]);
   const queue = parseQueue(results.at(-1)?.results[0]);
   if (queue === null) throw new Error("a queue that was just written is not there");
   return accept({ queue: viewQueue(queue), created: before === null });
+}
+
+/** What was sent, without the fields that were left out. */
+function given(input: QueueInput): QueueInput {
+  return Object.fromEntries(Object.entries(input).filter(([, value]) => value !== undefined));
 }
 
 /** The queue of that name; refuses a malformed name before looking for it. */

@@ -106,7 +106,7 @@ export async function changeSubscription(
       ...(patch.topic === undefined ? {} : patch.topic === null ? NO_PATTERN : keyedPattern(patch.topic)),
       ...selectionChange(patch),
     }),
-    audit({ action: "subscription.update", target: id, before: viewSubscription(current), after: patch }),
+    audit({ action: "subscription.update", target: id, before: viewSubscription(current), after: { ...viewSubscription(current), ...patch } }),
     selectSubscription(db, tenantId, id),
   ]);
   const changed = parseSubscription(results.at(-1)?.results[0]);

@@ -8,6 +8,10 @@ export type TenantLimits = {
   readonly endpoints: number | null;
   /** Of one message, in bytes. */
   readonly payloadBytes: number | null;
+  /** Messages that one request may have delivered again. */
+  readonly replayMessages: number | null;
+  /** Replays that run at the same time. */
+  readonly replayJobs: number | null;
 };
 
 export const NO_LIMITS: TenantLimits = {
@@ -15,10 +19,19 @@ export const NO_LIMITS: TenantLimits = {
   publishPerSecond: null,
   endpoints: null,
   payloadBytes: null,
+  replayMessages: null,
+  replayJobs: null,
 };
 
 const limit = z.number().int().nullable().default(null);
-const Stored = z.object({ requestsPerSecond: limit, publishPerSecond: limit, endpoints: limit, payloadBytes: limit });
+const Stored = z.object({
+  requestsPerSecond: limit,
+  publishPerSecond: limit,
+  endpoints: limit,
+  payloadBytes: limit,
+  replayMessages: limit,
+  replayJobs: limit,
+});
 
 /** The limits as `tenants.limits` holds them. */
 export function parseLimits(text: string): TenantLimits {

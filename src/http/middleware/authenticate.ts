@@ -8,6 +8,7 @@ import { DEFAULT_TENANT, type TenantStanding } from "../../storage/tenants.ts";
 import { findTokenByHash, type FoundToken, SCOPES, type TokenBinding } from "../../storage/tokens.ts";
 import { RecentReads } from "../../recent-reads.ts";
 import { holderOfJwt } from "../jwt/jwt-holder.ts";
+import { ProblemError } from "../problem.ts";
 import { type AppEnv, fail, type Principal, type Scope } from "../router.ts";
 import { standingOf } from "../tenant-standings.ts";
 import { noteUse } from "../token-use.ts";
@@ -36,17 +37,33 @@ type Holder = {
  * that is suspended.
  */
 export const authenticate = createMiddleware<AppEnv>(async (c, next) => {
-  const token = BEARER.exec(c.req.header("authorization") ?? "")?.[1];
-  if (token === undefined) return unauthenticated("Send `Authorization: Bearer <token>`.", "");
-  const holder = (await identify(c, token, Date.now())) ?? notAccepted();
-  const { principal, standing } = await settleTenant(c, holder, c.req.header("postern-tenant"));
-  if (standing.suspended && !principal.operator) {
-    fail({ code: "tenant-suspended", detail: "An operator of this gateway has suspended the tenant: ask them to resume it." });
-  }
+  const { principal, standing } = await admit(c);
   c.set("principal", principal);
   c.set("limits", standing.limits);
   return next();
 });
+
+/** Whether a request that was let in would be let in now, as of at most a second ago. Throws when that can not be told. */
+export async function isStillAllowed(c: Context<AppEnv>): Promise<boolean> {
+  try {
+    await admit(c);
+    return true;
+  } catch (thrown) {
+    if (thrown instanceof ProblemError && thrown.problem.code !== "unavailable") return false;
+    throw thrown;
+  }
+}
+
+async function admit(c: Context<AppEnv>): Promise<Settled> {
+  const token = BEARER.exec(c.req.header("authorization") ?? "")?.[1];
+  if (token === undefined) return unauthenticated("Send `Authorization: Bearer <token>`.", "");
+  const holder = (await identify(c, token, Date.now())) ?? notAccepted();
+  const settled = await settleTenant(c, holder, c.req.header("postern-tenant"));
+  if (settled.standing.suspended && !settled.principal.operator) {
+    fail({ code: "tenant-suspended", detail: "An operator of this gateway has suspended the tenant: ask them to resume it." });
+  }
+  return settled;
+}
 
 async function identify(c: Context<AppEnv>, value: string, nowMs: number): Promise<Holder | null> {
   const config = c.get("config");
@@ -103,7 +120,8 @@ function noSuchTenant(): never {
   return fail({ code: "not-found", detail: "There is no such tenant: mend or leave out `Postern-Tenant`." });
 }
 
-function notAccepted(): never {
+/** Ends the request: its token is none that is known now. */
+export function notAccepted(): never {
   return unauthenticated("The token is not known, was revoked or has expired.", ', error="invalid_token"');
 }
 

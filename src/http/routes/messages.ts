@@ -1,7 +1,7 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { reopenDeliveries } from "../../delivery/reopen.ts";
-import { auditStatement } from "../../storage/audit.ts";
+import { auditStatement, recordAudit } from "../../storage/audit.ts";
 import {
   canSendTo,
   listDeliveries,
@@ -190,6 +190,8 @@ messages.openapi(resendRoute, async (c) => {
     return fail({ code: "not-found", detail });
   }
   const count = await resend(c, message, endpointId);
+  const change = { action: "message.resend", target: message.id, after: { topic: message.topic, offset: message.offset, endpointId, count } };
+  await recordAudit(c.env.DB, auditEntry(c, change));
   if (count > 0) return c.json({ count }, 202);
   // nothing to do is fine, but a message without bytes can never be sent: say which it is
   const content = await streamStub(c.env.STREAMS, message.stream).content(message.stream, message.offset);

@@ -1,4 +1,5 @@
 import { createRoute, z } from "@hono/zod-openapi";
+import type { Context } from "hono";
 import { newId } from "../../ids.ts";
 import { isTarget, MAX_TARGET_CHARACTERS } from "../../messages/topic.ts";
 import { recordAudit } from "../../storage/audit.ts";
@@ -12,7 +13,8 @@ import { auditEntry } from "../audit-trail.ts";
 import { isOrdered, NOT_BEFORE_SINCE, Since, Until } from "../history-json.ts";
 import { requireScope } from "../middleware/require-scope.ts";
 import { orUnavailable, requireName } from "../published.ts";
-import { createRouter, fail } from "../router.ts";
+import { requireReplayable, requireReplayJob } from "../replay-limits.ts";
+import { type AppEnv, createRouter, fail } from "../router.ts";
 import { IdParam, jsonBody, jsonResponse, problemResponses } from "../schemas.ts";
 
 /** An offset in a request: as publishing returned it, or as the stream API writes it. */
@@ -55,7 +57,7 @@ const replayRoute = createRoute({
   request: { params: IdParam, body: jsonBody(ReplayBody) },
   responses: {
     202: jsonResponse(ReplayAnswer, "Begun, or only counted"),
-    ...problemResponses("malformed-request", "malformed-target", "not-found", "gone", "invalid-request", "rate-limited", "unavailable"),
+    ...problemResponses("malformed-request", "malformed-target", "not-found", "gone", "invalid-request", "limit-reached", "rate-limited", "unavailable"),
   },
 });
 
@@ -71,6 +73,7 @@ replay.openapi(replayRoute, async (c) => {
     return fail({ code: "not-found", detail: "There is no endpoint with this id." });
   }
   const stream = streamName({ tenantId, kind: "topics", name: topic });
+  if (!dryRun) await requireWithinLimits(c, stream, { endpointId, from, untilMs: until ?? null });
   const jobId = dryRun ? null : newId("job", Date.now());
   const request = { jobId, endpointId, from, untilMs: until ?? null };
   const starting = streamStub(c.env.STREAMS, stream).replay(stream, request);
@@ -83,6 +86,14 @@ replay.openapi(replayRoute, async (c) => {
   }
   return c.json({ count, jobId }, 202);
 });
+
+/** Counts first what the replay would be, where the tenant has a limit of it. */
+async function requireWithinLimits(c: Context<AppEnv>, stream: string, stretch: Omit<ReplayRequest, "jobId">): Promise<void> {
+  await requireReplayJob(c);
+  if (c.get("limits").replayMessages === null) return;
+  const counted = await streamStub(c.env.STREAMS, stream).replay(stream, { ...stretch, jobId: null });
+  if (counted.ok) requireReplayable(c, counted.count);
+}
 
 function firstMessage(fromOffset: number | string | undefined, sinceMs: number | undefined): ReplayRequest["from"] {
   if (sinceMs !== undefined) return { timeMs: sinceMs };

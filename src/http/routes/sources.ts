@@ -138,7 +138,8 @@ sources.openapi(rotate, async (c) => {
   const nowMs = Date.now();
   const { tenantId } = c.get("principal");
   const { id: sourceId } = c.req.valid("param");
-  const { source } = await requireSource(c.env.DB, tenantId, sourceId);
+  const found = await requireSource(c.env.DB, tenantId, sourceId);
+  const { source } = found;
   if (source.kind === "sns") {
     return fail({ code: "conflict", detail: "SNS signs with certificates of its own: a source of that kind has no secret." });
   }
@@ -149,7 +150,7 @@ sources.openapi(rotate, async (c) => {
   const after = { id: sealed.id, previousExpiresAt: toTime(previousExpiresAtMs) };
   await c.env.DB.batch([
     ...rotateSourceSecret(c.env.DB, tenantId, sourceId, sealed, previousExpiresAtMs),
-    auditStatement(c.env.DB, auditEntry(c, { action: "source.rotate", target: sourceId, after })),
+    auditStatement(c.env.DB, auditEntry(c, { action: "source.rotate", target: sourceId, before: presentSource(found), after })),
   ]);
   await untilCachesExpired(Date.now());
   return c.json(presentSource(await requireSource(c.env.DB, tenantId, sourceId)), 200);

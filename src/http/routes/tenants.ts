@@ -28,6 +28,8 @@ const limitFields = {
   publishPerSecond: limitOf("Messages published, in each isolate", 1),
   endpoints: limitOf("How many endpoints it may have", 0),
   payloadBytes: limitOf("Of one message", 1),
+  replayMessages: limitOf("Messages that one request may have delivered again", 0),
+  replayJobs: limitOf("Replays that run at the same time", 0),
 };
 const Limits = z.object(limitFields).openapi("TenantLimits");
 const LimitsInput = z.strictObject(limitFields).partial();

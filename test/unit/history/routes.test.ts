@@ -10,6 +10,7 @@ import { stats } from "../../../src/http/routes/stats.ts";
 import { toTime } from "../../../src/http/schemas.ts";
 import type { Content } from "../../../src/streams/contract.ts";
 import { addEndpoint, attempt, delivery, FAILURE, message, ofQueue, T0, TENANT, write } from "./rows.ts";
+import { NO_LIMITS } from "../../../src/storage/limits.ts";
 import { openDatabase } from "./sqlite-d1.ts";
 
 const STREAM = `${TENANT}/topics/orders.completed`;
@@ -38,6 +39,7 @@ function gateway(scopes: readonly Scope[] = ["read", "manage"], tenantId = TENAN
     c.set("requestId", "req_test");
     c.set("config", config);
     c.set("keyRing", createKeyRing(config.encryptionKeys));
+    c.set("limits", NO_LIMITS);
     c.set("principal", { tokenId: "tok_1", operator: false, tenantId, scopes: new Set(scopes) });
     await next();
   });
