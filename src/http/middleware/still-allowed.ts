@@ -5,13 +5,16 @@ import { describeError, log } from "../../log.ts";
 import type { AppEnv } from "../router.ts";
 import { isStillAllowed, notAccepted } from "./authenticate.ts";
 
+/** What answers by waiting for something to read. */
+const QUERY = /^\/v1\/queries\//;
+
 /**
  * What is read by waiting is given to who may have it when it is there: a token that was revoked while its request
- * waited, or whose tenant was suspended, gets nothing more. A stream of events ends; an answer becomes a 401. What was
- * received from a mailbox in vain is visible again after its time.
+ * waited, or whose tenant was suspended, gets nothing more. A stream of events ends; an answer becomes a 401. (A pull
+ * that waits has begun its answer by then: it sees to itself.)
  */
 export const stillAllowed = createMiddleware<AppEnv>(async (c, next) => {
-  if (c.req.method !== "GET") return next();
+  if (c.req.method !== "GET" && !QUERY.test(c.req.path)) return next();
   const startedAtMs = Date.now();
   await next();
   const { body } = c.res;
@@ -40,11 +43,11 @@ function whileAllowed(c: Context<AppEnv>, body: ReadableStream<Uint8Array>): Rea
 }
 
 /** Who can not be judged may not go on: the client comes again, and is told why it has to wait. */
-async function mayGoOn(c: Context<AppEnv>): Promise<boolean> {
+export async function mayGoOn(c: Context<AppEnv>): Promise<boolean> {
   try {
     return await isStillAllowed(c);
   } catch (error) {
-    log("warn", "an event stream ended, for its token could not be judged", { requestId: c.get("requestId"), error: describeError(error) });
+    log("warn", "what was waited for was not given out, for its token could not be judged", { requestId: c.get("requestId"), error: describeError(error) });
     return false;
   }
 }

@@ -7,6 +7,7 @@ import { mailboxProblem } from "../pull-fault.ts";
 import { presentMessages } from "../pull-json.ts";
 import { putBack, receiveLater, receiveNow, type Receiver, type Taken } from "../pull-receive.ts";
 import { type Settlement, settleReceipts } from "../pull-receipts.ts";
+import { mayGoOn } from "../middleware/still-allowed.ts";
 import { lateJson } from "../pull-response.ts";
 import {
   ackOfEndpoint, ackOfQueue, ackOfSeveral, deleteOfEndpoint, deleteOfQueue, extendOfEndpoint, extendOfQueue, extendOfSeveral,
@@ -127,12 +128,19 @@ async function receive(
   if (received.taken.length > 0 || wait === 0) return respond(await present(received.taken));
   return respond(
     lateJson({
-      work: (gone) => receiveLater(receiver, wait, gone),
+      work: async (gone) => stillAllowedTo(c, receiver, await receiveLater(receiver, wait, gone)),
       present,
       undo: (taken) => putBack(receiver.mailbox, taken),
       background,
     }),
   );
+}
+
+/** Nothing, with all of it put back, for a token that was revoked while it waited. */
+async function stillAllowedTo(c: Context<AppEnv>, { mailbox }: Receiver, taken: readonly Taken[]): Promise<readonly Taken[]> {
+  if (taken.length === 0 || (await mayGoOn(c))) return taken;
+  await putBack(mailbox, taken);
+  return [];
 }
 
 /** The one mailbox of a bound token; null for any other token: then the receipts say which. */
