@@ -1,10 +1,11 @@
 import type { Context } from "hono";
-import { rememberOwnStream } from "../storage/purges.ts";
+import { isOwnStreamKnown, rememberOwnStream } from "../storage/purges.ts";
 import { unitsOf } from "../streams/protocol/content.ts";
 import type { CreateRequest, CreateResult, ForkRequest } from "../streams/protocol/contract.ts";
 import { formatOffset, parsePosition } from "../streams/protocol/offset.ts";
 import { parseStreamPath } from "../streams/protocol/path.ts";
 import { durableStreamName, durableStreamStub } from "../streams/protocol/stub.ts";
+import { requireRoom } from "./room.ts";
 import { type AppEnv, fail } from "./router.ts";
 import { TimeInput } from "./schemas.ts";
 import { contentTypeOf, header, isClosing, malformed, payloadOf, readStreamBody, STREAM_PREFIX } from "./stream-request.ts";
@@ -32,6 +33,7 @@ export async function createStream(c: Context<AppEnv>, path: string): Promise<Re
     expiresAt,
     fork,
   };
+  await requireRoom(c, "streams", () => isOwnStreamKnown(c.env.DB, tenantId, path));
   // before the stream, so that there is none that nobody knows of
   await rememberOwnStream(c.env.DB, tenantId, path, Date.now());
   const result = await durableStreamStub(c.env.DURABLE_STREAMS, durableStreamName(tenantId, path)).create(request);

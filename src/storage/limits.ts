@@ -43,10 +43,24 @@ export function formatLimits(limits: TenantLimits): string {
   return JSON.stringify(Object.fromEntries(Object.entries(limits).filter(([, value]) => value !== null)));
 }
 
-/** How many endpoints the tenant has; counts no further than `atMost`. */
-export async function countEndpoints(db: D1Database, tenantId: string, atMost: number): Promise<number> {
+/** What there may be so many of in one tenant, with the table that has them. */
+const COUNTED = {
+  endpoints: "endpoints",
+  subscriptions: "subscriptions",
+  queues: "queues",
+  topics: "topics",
+  sources: "sources",
+  tokens: "tokens",
+  consumers: "consumer_offsets",
+  streams: "own_streams",
+} as const;
+
+export type Counted = keyof typeof COUNTED;
+
+/** How many the tenant has; counts no further than `atMost`. */
+export async function countOf(db: D1Database, what: Counted, tenantId: string, atMost: number): Promise<number> {
   const row = await db
-    .prepare("SELECT count(*) AS n FROM (SELECT 1 FROM endpoints WHERE tenant_id = ?1 LIMIT ?2)")
+    .prepare(`SELECT count(*) AS n FROM (SELECT 1 FROM ${COUNTED[what]} WHERE tenant_id = ?1 LIMIT ?2)`)
     .bind(tenantId, atMost)
     .first();
   return z.object({ n: z.number() }).parse(row).n;

@@ -48,6 +48,10 @@ export async function rememberOwnStream(db: D1Database, tenantId: string, path: 
     .run();
 }
 
+export async function isOwnStreamKnown(db: D1Database, tenantId: string, path: string): Promise<boolean> {
+  return (await db.prepare("SELECT 1 FROM own_streams WHERE tenant_id = ?1 AND path = ?2").bind(tenantId, path).first()) !== null;
+}
+
 export async function forgetOwnStream(db: D1Database, tenantId: string, path: string): Promise<void> {
   await db.prepare("DELETE FROM own_streams WHERE tenant_id = ?1 AND path = ?2").bind(tenantId, path).run();
 }

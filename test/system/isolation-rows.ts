@@ -3,6 +3,8 @@ export type Ids = {
   readonly tenant: string;
   readonly endpoint: string;
   readonly push: string;
+  /** Asks its receiver before anything is sent. */
+  readonly asking: string;
   readonly subscription: string;
   readonly queue: string;
   readonly source: string;
@@ -65,8 +67,8 @@ export const ROWS: Readonly<Record<string, Row>> = {
   "POST /v1/endpoints/:id/resume": same(({ push }) => ({ path: `/v1/endpoints/${push}/resume` })),
   "POST /v1/endpoints/:id/enable": same(({ push }) => ({ path: `/v1/endpoints/${push}/enable` })),
   "POST /v1/endpoints/:id/test": same(({ push }) => ({ path: `/v1/endpoints/${push}/test`, body: {} })),
-  "GET /v1/endpoints/:id/handshake": same(({ push }) => ({ path: `/v1/endpoints/${push}/handshake` })),
-  "POST /v1/endpoints/:id/handshake": same(({ push }) => ({ path: `/v1/endpoints/${push}/handshake` })),
+  "GET /v1/endpoints/:id/handshake": same(({ asking }) => ({ path: `/v1/endpoints/${asking}/handshake` })),
+  "POST /v1/endpoints/:id/handshake": same(({ asking }) => ({ path: `/v1/endpoints/${asking}/handshake` })),
   "GET /v1/endpoints/:id/attempts": same(({ push, cursor }) => ({ path: `/v1/endpoints/${push}/attempts?cursor=${cursor}` })),
   "GET /v1/endpoints/:id/stats": same(({ push }) => ({ path: `/v1/endpoints/${push}/stats` })),
   "POST /v1/endpoints/:id/recover": same(({ push }) => ({ path: `/v1/endpoints/${push}/recover`, body: { since: LOG_TIME } })),

@@ -24,6 +24,8 @@ let credentials: Credentials;
 
 beforeAll(async () => {
   [receiver, issuer] = await Promise.all([startReceiver(), startIssuer()]);
+  // what asks for permission has it at once, and asks no more
+  receiver.answerWith((_request, response) => void response.writeHead(204, { "webhook-allowed-origin": "*" }).end());
   const settings = [{ issuer: ISSUER, jwksUrl: `http://${issuer.host}/keys`, audience: AUDIENCE, algorithms: ["ES256"] }];
   gateway = await startGateway({
     env: { POSTERN_ALLOW_HOSTS: `${receiver.host},${issuer.host}`, POSTERN_JWT_ISSUERS: JSON.stringify(settings), POSTERN_MAILBOX: "durable-object" },
@@ -156,8 +158,8 @@ function normalised(text: string, ids: Ids): string {
   return named
     .reduce((rest, [name, id]) => rest.replaceAll(id, `<${name}>`), text)
     .replaceAll(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, "<time>")
-    .replaceAll(/\b(ep|sub|msg|dlv|att|src|tok|req|aud|sec|job)_[0-9a-z]{26}\b/g, "<$1>")
-    .replaceAll(/\b(pst|whsec)_[A-Za-z0-9+/=_-]+/g, "<$1>");
+    .replaceAll(/\b(ep|sub|msg|dlv|att|src|tok|req|aud|sec|job|pco)_[0-9a-z]{26}\b/g, "<$1>")
+    .replaceAll(/\b(pst|pcd|whsec)_[A-Za-z0-9+/=_-]+/g, "<$1>");
 }
 
 /** Of the same form, but nobody's. */
@@ -195,6 +197,8 @@ async function buildVictim(): Promise<Ids> {
   const [topic, queue, node, stream, consumer] = ["victim.topic", "victim.queue", "victim.node", "victim-stream", "victim-consumer"];
   const endpoint = await made("POST", "/v1/endpoints", { body: { kind: "pull", node, name: CANARY, topics: [topic] } });
   const push = await made("POST", "/v1/endpoints", { body: { kind: "push", url: `${receiver.url}/${CANARY}`, topics: [topic], metadata: { CANARY } } });
+  const asking = await made("POST", "/v1/endpoints", { body: { kind: "push", url: `${receiver.url}/${CANARY}`, handshake: true } });
+  await eventually(() => made("GET", `/v1/endpoints/${asking.id}/handshake`), ({ status }) => status === "allowed");
   const subscription = await made("POST", "/v1/subscriptions", { body: { endpointId: endpoint.id, topic: "victim.other" } });
   await made("PUT", `/v1/queues/${queue}`, { body: {} });
   const source = await made("POST", "/v1/sources", {
@@ -215,7 +219,7 @@ async function buildVictim(): Promise<Ids> {
   await eventually(() => asVictim("GET", `/v1/messages/${command.id}`), ({ status }) => status === 200);
   await eventually(() => made("GET", `/v1/jobs/${replayed.jobId}`), ({ status }) => status === "done");
   return {
-    tenant: VICTIM, endpoint: endpoint.id, push: push.id, subscription: subscription.id, queue, source: source.id, token: token.id,
+    tenant: VICTIM, endpoint: endpoint.id, push: push.id, asking: asking.id, subscription: subscription.id, queue, source: source.id, token: token.id,
     message: message.id, queueMessage: command.id, receipt, queueReceipt, topic, node, stream, consumer, job: replayed.jobId, cursor: page.next,
   };
 }

@@ -10,12 +10,12 @@ import { removeEndpoint } from "../../registry/delete-endpoint.ts";
 import { askAndRelease } from "../../registry/due-handshakes.ts";
 import { type EndpointView, viewEndpoint } from "../../registry/endpoint-view.ts";
 import { findEndpoint, listEndpoints } from "../../storage/endpoints.ts";
-import { countEndpoints } from "../../storage/limits.ts";
 import { CreatedEndpoint, CreateEndpoint, Endpoint, EndpointStatusName, PatchEndpoint } from "../endpoint-schemas.ts";
 import { requireScope } from "../middleware/require-scope.ts";
 import { decodeIdCursor, toPage } from "../pagination.ts";
 import { registryWorld, valueOf } from "../registry-world.ts";
 import { addressesOf, releaseChanged } from "../release-changed.ts";
+import { requireRoom } from "../room.ts";
 import { type AppEnv, createRouter, fail } from "../router.ts";
 import { IdParam, jsonBody, jsonResponse, Page, pageOf, problemResponses } from "../schemas.ts";
 import { handshakeWorld } from "./handshakes.ts";
@@ -94,7 +94,8 @@ const remove = createRoute({
 export const endpoints = createRouter();
 
 endpoints.openapi(create, async (c) => {
-  await requireRoom(c);
+  await requireRoom(c, "endpoints");
+  await requireRoom(c, "subscriptions");
   const { endpoint, secret } = valueOf(await createEndpoint(registryWorld(c), c.req.valid("json")));
   releaseChanged(c, endpoint.id, null);
   askReceiver(c, endpoint);
@@ -149,11 +150,4 @@ function askReceiver(c: Context<AppEnv>, { id: endpointId, handshakeStatus }: En
   if (handshakeStatus !== "waiting") return;
   const { tenantId } = c.get("principal");
   c.executionCtx.waitUntil(askAndRelease(c.env, handshakeWorld(c), { tenantId, endpointId }, true));
-}
-
-/** 422 once the tenant has as many endpoints as it may; requests at the same moment may go beyond by their number. */
-async function requireRoom(c: Context<AppEnv>): Promise<void> {
-  const { endpoints: most } = c.get("limits");
-  if (most === null || (await countEndpoints(c.env.DB, c.get("principal").tenantId, most)) < most) return;
-  fail({ code: "limit-reached", detail: `The tenant may have ${most} endpoints: delete one, or ask an operator for more.` });
 }

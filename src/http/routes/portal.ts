@@ -8,6 +8,7 @@ import { exchangePortalCode, findPortalCode, insertPortalCode, type PortalCode }
 import { deleteTokenStatement, getToken, type Token } from "../../storage/tokens.ts";
 import { auditEntry, clientIp } from "../audit-trail.ts";
 import { requireScope } from "../middleware/require-scope.ts";
+import { requireRoom } from "../room.ts";
 import { type AppEnv, createRouter, fail } from "../router.ts";
 import { jsonBody, jsonResponse, problemResponses, Time, toTime } from "../schemas.ts";
 import { looksLikePortalCode, newSecretValue } from "../token-values.ts";
@@ -66,7 +67,7 @@ const createCode = createRoute({
     "Revoking the token that made it ends the code, and the session.",
   middleware: [requireScope("admin", "manage")] as const,
   request: { body: jsonBody(NewPortalCode) },
-  responses: { 201: jsonResponse(PortalCodeMade, "The code"), ...problemResponses("missing-scope", "invalid-request") },
+  responses: { 201: jsonResponse(PortalCodeMade, "The code"), ...problemResponses("missing-scope", "invalid-request", "limit-reached") },
 });
 
 const exchange = createRoute({
@@ -95,6 +96,7 @@ export const portalExchange = createRouter();
 export const portal = createRouter();
 
 portal.openapi(createCode, async (c) => {
+  await requireRoom(c, "tokens");
   const { name, scopes, expiresInSeconds, sessionSeconds } = c.req.valid("json");
   const maker = await ownToken(c);
   if (maker?.portal === true) fail({ code: "missing-scope", detail: "A portal session can not open another: use a token of your own." });

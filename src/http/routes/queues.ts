@@ -23,12 +23,13 @@ import {
   viewQueue,
 } from "../../registry/queues.ts";
 import type { Receiver } from "../../storage/endpoints.ts";
-import { listMembersOf, listQueues, type Queue as StoredQueue } from "../../storage/queues.ts";
+import { listMembersOf, listQueues, queueExists, type Queue as StoredQueue } from "../../storage/queues.ts";
 import { streamStub } from "../../streams/stub.ts";
 import { EndpointId, EndpointKind, EndpointStatusName, TopicList } from "../endpoint-schemas.ts";
 import { requireScope } from "../middleware/require-scope.ts";
 import { decodeIdCursor, toPage } from "../pagination.ts";
 import { registryWorld, valueOf } from "../registry-world.ts";
+import { requireRoom } from "../room.ts";
 import { type AppEnv, createRouter } from "../router.ts";
 import { jsonBody, jsonResponse, Page, pageOf, problemResponses, Time } from "../schemas.ts";
 
@@ -113,7 +114,7 @@ const put = createRoute({
   responses: {
     200: jsonResponse(QueueSettings, "The queue as it is now"),
     201: jsonResponse(QueueSettings, "Created"),
-    ...problemResponses("malformed-target", "invalid-request"),
+    ...problemResponses("malformed-target", "invalid-request", "limit-reached"),
   },
 });
 
@@ -182,7 +183,9 @@ const redrive = createRoute({
 export const queues = createRouter();
 
 queues.openapi(put, async (c) => {
-  const { queue, created } = valueOf(await putQueue(registryWorld(c), c.req.valid("param").queue, c.req.valid("json")));
+  const name = c.req.valid("param").queue;
+  await requireRoom(c, "queues", () => queueExists(c.env.DB, c.get("principal").tenantId, name));
+  const { queue, created } = valueOf(await putQueue(registryWorld(c), name, c.req.valid("json")));
   return created ? c.json(queue, 201, { location: `/v1/queues/${queue.queue}` }) : c.json(queue, 200);
 });
 

@@ -11,6 +11,7 @@ import {
 import { auditEntry } from "../audit-trail.ts";
 import { requireScope } from "../middleware/require-scope.ts";
 import { decodeIdCursor, toPage } from "../pagination.ts";
+import { requireRoom } from "../room.ts";
 import { type AppEnv, createRouter, fail } from "../router.ts";
 import { IdParam, jsonBody, jsonResponse, Page, pageOf, problemResponses, toTime } from "../schemas.ts";
 import { presentSource } from "../source-json.ts";
@@ -30,7 +31,7 @@ const create = createRoute({
     "with the secret, which is kept encrypted and shown nowhere.",
   middleware,
   request: { body: jsonBody(NewSource) },
-  responses: { 201: jsonResponse(SourceBody, "The source"), ...problemResponses("malformed-target") },
+  responses: { 201: jsonResponse(SourceBody, "The source"), ...problemResponses("malformed-target", "limit-reached") },
 });
 
 const list = createRoute({
@@ -88,6 +89,7 @@ const remove = createRoute({
 export const sources = createRouter();
 
 sources.openapi(create, async (c) => {
+  await requireRoom(c, "sources");
   const nowMs = Date.now();
   const input = c.req.valid("json");
   const source = newSource(input, c.get("principal").tenantId, nowMs);

@@ -13,6 +13,7 @@ import { requireScope } from "../middleware/require-scope.ts";
 import { decodeIdCursor, toPage } from "../pagination.ts";
 import { registryWorld, valueOf } from "../registry-world.ts";
 import { addressesOf, releaseChanged } from "../release-changed.ts";
+import { requireRoom } from "../room.ts";
 import { type AppEnv, createRouter, fail } from "../router.ts";
 import { IdParam, jsonBody, jsonResponse, Page, pageOf, problemResponses, Time } from "../schemas.ts";
 
@@ -57,7 +58,7 @@ const create = createRoute({
     "that match go to one of its members.",
   middleware: [requireScope("manage")] as const,
   request: { body: jsonBody(CreateSubscription) },
-  responses: { 201: jsonResponse(Subscription, "Created"), ...problemResponses("malformed-target", "invalid-request") },
+  responses: { 201: jsonResponse(Subscription, "Created"), ...problemResponses("malformed-target", "invalid-request", "limit-reached") },
 });
 
 const list = createRoute({
@@ -115,6 +116,7 @@ export const subscriptions = createRouter();
 
 subscriptions.openapi(create, async (c) => {
   const input = c.req.valid("json");
+  await requireRoom(c, "subscriptions");
   const before = await addressesOf(c, input.endpointId);
   const subscription = valueOf(await createSubscription(registryWorld(c), input));
   releaseChanged(c, input.endpointId, before);

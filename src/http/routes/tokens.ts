@@ -12,6 +12,7 @@ import {
 import { auditEntry, type Change } from "../audit-trail.ts";
 import { requireScope } from "../middleware/require-scope.ts";
 import { decodeIdCursor, toPage } from "../pagination.ts";
+import { requireRoom } from "../room.ts";
 import { type AppEnv, createRouter, fail, type Principal } from "../router.ts";
 import { IdParam, jsonBody, jsonResponse, Page, pageOf, problemResponses, toTime } from "../schemas.ts";
 import { newSecretValue } from "../token-values.ts";
@@ -30,7 +31,7 @@ const create = createRoute({
     "it pulls and reads what is below `/v1/endpoints/{id}`, and publishes. For any other endpoint it is answered 404.",
   middleware,
   request: { body: jsonBody(NewToken) },
-  responses: { 201: jsonResponse(TokenMade, "The token, with its value"), ...problemResponses("missing-scope", "invalid-request") },
+  responses: { 201: jsonResponse(TokenMade, "The token, with its value"), ...problemResponses("missing-scope", "invalid-request", "limit-reached") },
 });
 
 const list = createRoute({
@@ -95,6 +96,7 @@ const remove = createRoute({
 export const tokens = createRouter();
 
 tokens.openapi(create, async (c) => {
+  await requireRoom(c, "tokens");
   const body = c.req.valid("json");
   const principal = c.get("principal");
   const nowMs = Date.now();
