@@ -6,6 +6,7 @@ import { askDueHandshakes } from "./registry/due-handshakes.ts";
 import { purgeTenants } from "./registry/purge-tenants.ts";
 import { deleteExpiredSecrets } from "./storage/endpoint-secrets.ts";
 import { deleteExpiredCallbacks } from "./storage/handshakes.ts";
+import { pruneExpunged } from "./storage/expunged.ts";
 import { pruneHistory } from "./storage/history-prune.ts";
 import { pruneIdempotencyKeys } from "./storage/idempotency.ts";
 import { pruneJobs } from "./storage/jobs.ts";
@@ -15,6 +16,8 @@ import { deleteExpiredSourceSecrets } from "./storage/source-secrets.ts";
 
 const MINUTE_MS = 60 * 1000;
 const DAY_MS = 24 * 60 * 60 * 1000;
+/** The longest that Amazon SQS keeps a message is 14 days, and as long again as a dead letter. */
+const MAX_BOX_AGE_MS = 28 * DAY_MS;
 const PRUNE_LIMIT = 50_000;
 const REENCRYPT_LIMIT = 200;
 
@@ -25,6 +28,8 @@ export async function maintain(env: Cloudflare.Env, { config, keyRing, world }: 
     "history.pruned": () => pruneHistory(db, nowMs - config.historyRetentionDays * DAY_MS, PRUNE_LIMIT),
     "jobs.pruned": () => pruneJobs(db, nowMs - config.historyRetentionDays * DAY_MS, PRUNE_LIMIT),
     "idempotency-keys.pruned": () => pruneIdempotencyKeys(db, nowMs - DAY_MS, PRUNE_LIMIT),
+    // no mailbox has anything for longer
+    "expunged.pruned": () => pruneExpunged(db, nowMs - MAX_BOX_AGE_MS),
     // first, so that what no longer signs is not encrypted again
     "secrets.expired": () => deleteExpiredSecrets(db, nowMs),
     "source-secrets.expired": () => deleteExpiredSourceSecrets(db, nowMs),

@@ -109,6 +109,14 @@ export class MailboxObject extends DurableObject<Cloudflare.Env> implements Mail
     });
   }
 
+  async expunge({ id, offset }: { readonly id: string; readonly offset: number }): Promise<void> {
+    const tables = this.#tables;
+    if (tables === null) return;
+    this.#write(() => {
+      for (const seq of tables.messages.expunge(id, offset)) tables.leases.remove(seq);
+    });
+  }
+
   async redrive({ maxReceives }: BoxSettings): Promise<number> {
     const nowMs = Date.now();
     const tables = this.#tables;

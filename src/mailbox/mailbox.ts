@@ -92,6 +92,8 @@ export interface Mailbox {
   depth(box: BoxRef): Promise<({ readonly ok: true } & BoxDepth) | MailboxFault>;
   /** Deletes all messages, dead letters excepted. */
   purge(box: BoxRef): Promise<{ readonly ok: true } | MailboxFault>;
+  /** Deletes a message, dead letter or not, whoever holds it. A service that can not leaves it to who receives it next. */
+  expunge(box: BoxRef, message: { readonly id: string; readonly offset: number }): Promise<{ readonly ok: true } | MailboxFault>;
   /** Moves the dead letters back; how many (an estimate where the service moves them in the background). */
   redrive(box: BoxRef): Promise<{ readonly ok: true; readonly count: number } | MailboxFault>;
   /** Deletes the box with all that is in it; one that does not exist is no fault. */

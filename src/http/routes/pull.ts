@@ -1,7 +1,10 @@
 import type { z } from "@hono/zod-openapi";
 import type { Context } from "hono";
-import type { BoxRef } from "../../mailbox/mailbox.ts";
+import { CACHE_MAX_AGE_MS } from "../../delivery/freshness.ts";
+import type { BoxRef, ReceivedMessage } from "../../mailbox/mailbox.ts";
 import { openMailbox } from "../../mailbox/open-mailbox.ts";
+import { RecentReads } from "../../recent-reads.ts";
+import { findExpunged, hasExpunged } from "../../storage/expunged.ts";
 import { endpointBox, findBox, queueBox } from "../pull-boxes.ts";
 import { mailboxProblem } from "../pull-fault.ts";
 import { presentMessages } from "../pull-json.ts";
@@ -15,6 +18,11 @@ import {
 } from "../pull-routes.ts";
 import type { ExtendBody, NackBody, ReceiptErrorCode, ReceiptResult, ReceiveQuery } from "../pull-schemas.ts";
 import { type AppEnv, createRouter, fail } from "../router.ts";
+
+const MAX_CACHED_TENANTS = 10_000;
+
+/** Whether tenants have expunged anything that a mailbox may still have. */
+const recentlyExpunging = new RecentReads<boolean>(CACHE_MAX_AGE_MS, MAX_CACHED_TENANTS);
 
 export const pull = createRouter();
 
@@ -119,6 +127,7 @@ async function receive(
     max,
     visibilitySeconds: visibility,
     random: Math.random,
+    expunged: (messages) => expungedOf(c, messages),
     background,
   };
   const look = receiveNow(receiver);
@@ -134,6 +143,16 @@ async function receive(
       background,
     }),
   );
+}
+
+/** D1 is asked for messages only where the tenant has expunged any lately. */
+async function expungedOf(c: Context<AppEnv>, messages: readonly ReceivedMessage[]): Promise<ReadonlySet<ReceivedMessage>> {
+  const { tenantId } = c.get("principal");
+  const background = (work: Promise<unknown>): void => c.executionCtx.waitUntil(work);
+  const some = await recentlyExpunging.getOrRead(tenantId, Date.now(), () => hasExpunged(c.env.DB, tenantId), background);
+  if (!some) return new Set();
+  const found = await findExpunged(c.env.DB, tenantId, messages.map(({ id }) => id));
+  return new Set(messages.filter(({ id, offset }) => found.has(`${id} ${offset}`)));
 }
 
 /** Nothing, with all of it put back, for a token that was revoked while it waited. */
