@@ -13,7 +13,10 @@ const VICTIM = "victim-inc";
 const ASKER = "asker-inc";
 const CANARY = "canary-of-the-victim";
 
-type Answer = { readonly status: number; readonly type: string; readonly text: string };
+type Answer = { readonly status: number; readonly type: string; readonly text: string; readonly headers: string };
+
+/** What differs from one request to the next whatever is asked. */
+const VOLATILE: ReadonlySet<string> = new Set(["x-request-id", "date", "content-length", "ratelimit", "stream-cursor", "transfer-encoding"]);
 type Credentials = ReadonlyMap<string, string | null>;
 
 let gateway: Gateway;
@@ -130,7 +133,8 @@ async function judge(route: string, row: Row, name: string, token: string | null
     expect(hit.status, where).toBe(miss.status);
     return;
   }
-  expect({ where, ...hit, text: shown }).toEqual({ where, ...miss, text: normalised(miss.text, absent) });
+  const wanted = { where, ...miss, text: normalised(miss.text, absent), headers: normalised(miss.headers, absent) };
+  expect({ where, ...hit, text: shown, headers: normalised(hit.headers, theirs) }).toEqual(wanted);
   if (row.wants === "operator") expect(hit.status, where).toBe(403);
 }
 
@@ -143,9 +147,10 @@ async function ask(route: string, { path, body, raw, headers }: Sent, more: Reco
     redirect: "manual",
   });
   const type = response.headers.get("content-type") ?? "";
-  if (!type.startsWith("text/event-stream")) return { status: response.status, type, text: withoutInstance(await response.text()) };
+  const sent = [...response.headers].filter(([name]) => !VOLATILE.has(name)).map(([name, value]) => `${name}: ${value}`).join("\n");
+  if (!type.startsWith("text/event-stream")) return { status: response.status, type, text: withoutInstance(await response.text()), headers: sent };
   await response.body?.cancel();
-  return { status: response.status, type, text: "" };
+  return { status: response.status, type, text: "", headers: sent };
 }
 
 function withoutInstance(text: string): string {
@@ -224,7 +229,7 @@ async function buildVictim(): Promise<Ids> {
   };
 }
 
-/** Another tenant's tokens: one for each scope, one with all, one bound to an endpoint, and a JWT. */
+/** Another tenant's tokens: one for each scope, one with all, one bound to an endpoint, a portal session's, and a JWT. */
 async function buildAsker(): Promise<Credentials> {
   await call(gateway, "POST", "/v1/tenants", { body: { id: ASKER } });
   const own = await call(gateway, "POST", "/v1/endpoints", { headers: { "postern-tenant": ASKER }, body: { kind: "pull" } });
@@ -232,6 +237,8 @@ async function buildAsker(): Promise<Credentials> {
   for (const scope of SCOPES) tokens.set(scope, await makeToken(ASKER, [scope]));
   tokens.set("all", await makeToken(ASKER, SCOPES));
   tokens.set("bound", await makeToken(ASKER, ["publish", "consume", "read"], { endpointId: own.json.id }));
+  const { json } = await call(gateway, "POST", "/v1/portal-codes", { headers: { "postern-tenant": ASKER }, body: { scopes: ["publish", "consume", "manage", "read"] } });
+  tokens.set("portal", (await call(gateway, "POST", "/v1/portal-sessions", { token: null, body: { code: json.code } })).json.token);
   tokens.set("jwt", await issuer.sign({ tenant: ASKER, scope: SCOPES.join(" ") }));
   return tokens;
 }
