@@ -163,8 +163,12 @@ describe("the content of a message", () => {
   it("is expunged in the stream first, then marked and audited, and can not be sent again", async () => {
     const { db, sqlite, send, calls, get } = gateway();
     await write(db, { messages: [message(4)] });
-    expect((await send("DELETE", "/v1/messages/msg_4/content")).status).toBe(204);
-    expect((await send("DELETE", "/v1/messages/msg_4/content")).status).toBe(204);
+    for (let times = 0; times < 2; times++) {
+      const answered = send("DELETE", "/v1/messages/msg_4/content");
+      await vi.waitFor(() => expect(vi.getTimerCount()).toBe(1)); // it waits for the isolates' caches
+      await vi.advanceTimersByTimeAsync(1_100);
+      expect((await answered).status).toBe(204);
+    }
     expect(calls[0]).toEqual({ call: "expunge", stream: STREAM, of: 4 });
     expect((await (await get("/v1/messages/msg_4")).json<{ expungedAt: string | null }>()).expungedAt).not.toBeNull();
     expect(sqlite.prepare("SELECT actor, action, target FROM audit LIMIT 1").get()).toEqual({ actor: "tok_1", action: "message.expunge", target: "msg_4" });
