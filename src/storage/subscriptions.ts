@@ -253,3 +253,18 @@ export async function matchSubscriptions(
     boundQueues: (boundQueues?.results ?? []).map((row) => BoundQueue.parse(row)),
   };
 }
+
+/** How many subscriptions of the tenant have this key; counts no further than `atMost`. */
+export async function countByKey(db: D1Database, tenantId: string, key: string, atMost: number): Promise<number> {
+  const row = await db
+    .prepare("SELECT count(*) AS n FROM (SELECT 1 FROM subscriptions WHERE tenant_id = ?1 AND topic_key = ?2 LIMIT ?3)")
+    .bind(tenantId, key, atMost)
+    .first();
+  return z.object({ n: z.number() }).parse(row).n;
+}
+
+/** The characters of all filters of the tenant. */
+export async function filterBytesOf(db: D1Database, tenantId: string): Promise<number> {
+  const row = await db.prepare("SELECT total(length(filter)) AS n FROM subscriptions WHERE tenant_id = ?").bind(tenantId).first();
+  return z.object({ n: z.number() }).parse(row).n;
+}

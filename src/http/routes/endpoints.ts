@@ -11,6 +11,7 @@ import { askAndRelease } from "../../registry/due-handshakes.ts";
 import { type EndpointView, viewEndpoint } from "../../registry/endpoint-view.ts";
 import { findEndpoint, listEndpoints } from "../../storage/endpoints.ts";
 import { CreatedEndpoint, CreateEndpoint, Endpoint, EndpointStatusName, PatchEndpoint } from "../endpoint-schemas.ts";
+import { requireFanOut } from "../fan-out.ts";
 import { requireScope } from "../middleware/require-scope.ts";
 import { decodeIdCursor, toPage } from "../pagination.ts";
 import { registryWorld, valueOf } from "../registry-world.ts";
@@ -74,7 +75,7 @@ const patch = createRoute({
   request: { params: IdParam, body: jsonBody(PatchEndpoint) },
   responses: {
     200: jsonResponse(Endpoint, "The endpoint as it is now"),
-    ...problemResponses("malformed-target", "not-found", "conflict", "invalid-request"),
+    ...problemResponses("malformed-target", "not-found", "conflict", "invalid-request", "limit-reached"),
   },
 });
 
@@ -96,6 +97,7 @@ export const endpoints = createRouter();
 endpoints.openapi(create, async (c) => {
   await requireRoom(c, "endpoints");
   await requireRoom(c, "subscriptions");
+  await requireFanOut(c, c.req.valid("json"));
   const { endpoint, secret } = valueOf(await createEndpoint(registryWorld(c), c.req.valid("json")));
   releaseChanged(c, endpoint.id, null);
   askReceiver(c, endpoint);
@@ -121,6 +123,8 @@ endpoints.openapi(get, async (c) => {
 
 endpoints.openapi(patch, async (c) => {
   const { id } = c.req.valid("param");
+  const { topics = [], filter } = c.req.valid("json");
+  await requireFanOut(c, { topics, filter });
   const before = await addressesOf(c, id);
   const endpoint = valueOf(await changeEndpoint(registryWorld(c), id, c.req.valid("json")));
   releaseChanged(c, id, before);

@@ -9,6 +9,7 @@ import {
 } from "../../registry/subscriptions.ts";
 import { findSubscription, listSubscriptions } from "../../storage/subscriptions.ts";
 import { EndpointId, FilterPolicy, FilterScopeName, QueueName, TopicPatternText } from "../endpoint-schemas.ts";
+import { requireFanOut } from "../fan-out.ts";
 import { requireScope } from "../middleware/require-scope.ts";
 import { decodeIdCursor, toPage } from "../pagination.ts";
 import { registryWorld, valueOf } from "../registry-world.ts";
@@ -97,7 +98,7 @@ const patch = createRoute({
   request: { params: IdParam, body: jsonBody(PatchSubscription) },
   responses: {
     200: jsonResponse(Subscription, "The subscription as it is now"),
-    ...problemResponses("malformed-target", "not-found", "invalid-request"),
+    ...problemResponses("malformed-target", "not-found", "invalid-request", "limit-reached"),
   },
 });
 
@@ -117,6 +118,7 @@ export const subscriptions = createRouter();
 subscriptions.openapi(create, async (c) => {
   const input = c.req.valid("json");
   await requireRoom(c, "subscriptions");
+  await requireFanOut(c, { topics: input.topic === null ? [] : [input.topic], filter: input.filter });
   const before = await addressesOf(c, input.endpointId);
   const subscription = valueOf(await createSubscription(registryWorld(c), input));
   releaseChanged(c, input.endpointId, before);
@@ -140,6 +142,8 @@ subscriptions.openapi(patch, async (c) => {
   const { id } = c.req.valid("param");
   const { endpointId } = await requireSubscription(c, id);
   const before = await addressesOf(c, endpointId);
+  const { topic, filter } = c.req.valid("json");
+  await requireFanOut(c, { topics: topic === undefined || topic === null ? [] : [topic], filter });
   const subscription = valueOf(await changeSubscription(registryWorld(c), id, c.req.valid("json")));
   releaseChanged(c, endpointId, before);
   return c.json(subscription, 200);

@@ -1,4 +1,5 @@
 import { beforeAll, describe, expect, it, vi } from "vitest";
+import { MAX_FILTER_BYTES, MAX_PER_KEY } from "../../../src/http/fan-out.ts";
 import { CEILINGS } from "../../../src/http/room.ts";
 import type { Counted } from "../../../src/storage/limits.ts";
 import { bodyOf, openGateway } from "../http/gateway.ts";
@@ -39,4 +40,39 @@ describe("a tenant can not have without end", () => {
     if (again !== undefined) expect((await again()).status).toBeLessThan(300);
     gateway.sqlite.exec(`DELETE FROM ${table} WHERE tenant_id = 'full'`);
   }, 30_000);
+});
+
+describe("what one message can cost is bounded when it is subscribed to", () => {
+  const subscribe = (json: object) => gateway.send("POST", "/v1/subscriptions", { tenant: "wide", json: { endpointId: "ep_1", ...json } });
+
+  beforeAll(async () => {
+    await gateway.send("POST", "/v1/tenants", { json: { id: "wide" } });
+    gateway.sqlite.exec("PRAGMA foreign_keys = OFF");
+    gateway.sqlite.exec("INSERT INTO endpoints (id, tenant_id, kind, timeout_seconds, retry_schedule, created_at, updated_at) VALUES ('ep_1', 'wide', 'pull', 1, '[]', 0, 0)");
+  });
+
+  it("by how many subscriptions share a topic or the beginning of a pattern", async () => {
+    gateway.sqlite.exec(`WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < ${MAX_PER_KEY})
+      INSERT INTO subscriptions (id, tenant_id, endpoint_id, topic, topic_key, created_at) SELECT 'sub_' || n, 'wide', 'ep_1', 'a', '=a', 0 FROM c`);
+    const refused = await subscribe({ topic: "a" });
+    expect([refused.status, (await bodyOf(refused)).type]).toEqual([422, expect.stringMatching(/limit-reached$/)]);
+    expect((await gateway.send("POST", "/v1/endpoints", { tenant: "wide", json: { kind: "pull", topics: ["b", "a"] } })).status).toBe(422);
+    expect((await gateway.send("PATCH", "/v1/endpoints/ep_1", { tenant: "wide", json: { topics: ["a"] } })).status).toBe(422);
+    const other = await subscribe({ topic: "a.*" });
+    expect(other.status).toBe(201);
+    expect((await gateway.send("PATCH", `/v1/subscriptions/${(await bodyOf(other)).id}`, { tenant: "wide", json: { topic: "a" } })).status).toBe(422);
+  });
+
+  it("by how much there is of filters", async () => {
+    const filter = { name: Array.from({ length: 100 }, (_, index) => `${index}`.padEnd(200, "x")) };
+    expect((await subscribe({ topic: "c", filter })).status).toBe(201);
+    gateway.sqlite.exec(`INSERT INTO subscriptions (id, tenant_id, endpoint_id, topic, topic_key, filter, created_at)
+      VALUES ('sub_large', 'wide', 'ep_1', 'd', '=d', printf('%.*c', ${MAX_FILTER_BYTES - 50_000}, 'x'), 0)`);
+    vi.setSystemTime(Date.now() + 11_000); // a count that was far from the limit is believed for ten seconds
+    const refused = await subscribe({ topic: "c", filter: { ...filter, other: filter.name } });
+    expect([refused.status, (await bodyOf(refused)).type]).toEqual([422, expect.stringMatching(/limit-reached$/)]);
+    expect((await subscribe({ topic: "c", filter: { name: ["a"] } })).status).toBe(201);
+    expect((await subscribe({ topic: "c" })).status).toBe(201);
+    vi.useRealTimers();
+  });
 });
