@@ -1,4 +1,3 @@
-import { z } from "zod";
 import { newId } from "../ids.ts";
 import { findEndpoint } from "../storage/endpoints.ts";
 import { ensureQueue } from "../storage/queues.ts";
@@ -8,6 +7,7 @@ import {
   findSubscription,
   insertSubscriptions,
   NO_PATTERN,
+  parseFilter,
   parseSubscription,
   type SelectionChange,
   selectSubscription,
@@ -129,10 +129,4 @@ function selectionChange({ filter, filterScope, queue }: SubscriptionPatch): Sel
     ...(filterScope === undefined ? {} : { filterScope }),
     ...(queue === undefined ? {} : { queue }),
   };
-}
-
-const Filter = z.record(z.string(), z.unknown());
-
-function parseFilter(text: string | null): Record<string, unknown> | null {
-  return text === null ? null : Filter.parse(JSON.parse(text));
 }
