@@ -57,7 +57,10 @@ const create = createRoute({
     "that match go to one of its members.",
   middleware: [requireScope("manage")] as const,
   request: { body: jsonBody(CreateSubscription) },
-  responses: { 201: jsonResponse(Subscription, "Created"), ...problemResponses("malformed-target", "invalid-request") },
+  responses: {
+    201: jsonResponse(Subscription, "Created"),
+    ...problemResponses("malformed-target", "not-found", "invalid-request"),
+  },
 });
 
 const list = createRoute({
