@@ -30,8 +30,6 @@ export function workerEnvironment(
   return {
     worker: {
       ...emulated,
-      // Receivers on a developer's machine are rarely https.
-      POSTERN_ALLOW_HTTP: "1",
       ...(emulators.sqs === null ? {} : { POSTERN_SQS_ENDPOINT: emulators.sqs.url }),
       ...(emulators.sns === null ? {} : { POSTERN_SNS_ENDPOINT: emulators.sns.url }),
       ...given,
