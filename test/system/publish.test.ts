@@ -78,6 +78,7 @@ describe("CloudEvents", () => {
     await receiver.until(() => arrivals("ce.structured").length === 1);
     expect(arrivals("ce.structured")[0]!.body.toString()).toBe('{"n":1.00,"n":2 }');
     const stored = await eventually(() => call(gateway, "GET", `/v1/messages/${answer.json.id}`), ({ status }) => status === 200);
+    expect((await call(gateway, "GET", "/v1/messages/e.1")).json).toEqual(stored.json);
     expect(stored.json.event).toMatchObject({ id: "e.1", source: "/shop", type: "order.made", subject: "42", myext: "x" });
   });
 
