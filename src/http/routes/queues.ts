@@ -75,7 +75,7 @@ const Members = z.array(z.object({ endpointId: EndpointId, kind: EndpointKind, s
 
 const contentsFields = {
   depth: z.number().int().openapi({ description: "Messages nobody has dealt with yet, those in flight included" }),
-  oldestAgeSeconds: z.number().nullable().openapi({ description: "Age of the oldest of them" }),
+  oldestAgeSeconds: z.number().nullable().openapi({ description: "Age of the oldest of them; with Amazon SQS, which does not tell, the least it can be" }),
   inFlight: z.number().int().openapi({ description: "Pulled, and neither acknowledged nor visible again" }),
   dead: z.number().int().openapi({ description: `Dead letters; of those no push member took, at most ${MAX_DEAD} are counted` }),
 };
