@@ -144,15 +144,15 @@ const remove = createRoute({
   path: "/v1/queues/{queue}",
   tags: ["Queues"],
   summary: "Delete a queue",
-  description: "With everything in it, dead letters included. Refused while it has members, unless `force` is `true`.",
+  description: "With everything in it, dead letters included, and with its members' subscriptions to it; the members stay.",
   middleware: [requireScope("manage")] as const,
   request: {
     params: QueueParam,
     query: z.object({
-      force: z
+      ifUnused: z
         .enum(["true", "false"], { error: "Must be `true` or `false`." })
         .default("false")
-        .openapi({ description: "Ends its members' subscriptions with it" }),
+        .openapi({ description: "Refuses it while it has members" }),
     }),
   },
   responses: { 204: { description: "Deleted" }, ...problemResponses("malformed-target", "unknown-queue", "conflict") },
@@ -210,8 +210,8 @@ queues.openapi(get, async (c) => {
 });
 
 queues.openapi(remove, async (c) => {
-  const force = c.req.valid("query").force === "true";
-  const queue = valueOf(await removeQueue(registryWorld(c), c.req.valid("param").queue, { force }));
+  const ifUnused = c.req.valid("query").ifUnused === "true";
+  const queue = valueOf(await removeQueue(registryWorld(c), c.req.valid("param").queue, { ifUnused }));
   await discardContents(queueWorld(c), queue);
   return c.body(null, 204);
 });
