@@ -53,7 +53,8 @@ describe("Idempotency-Key", () => {
     const first = await publish("idem", "a", headers);
     const again = await publish("idem", "a", headers);
     const other = await publish("idem", "b", headers);
-    expect([first.status, again.status, other.status]).toEqual([202, 202, 422]);
+    const otherAttribute = await publish("idem", "a", { ...headers, "postern-attribute-colour": "red" });
+    expect([first.status, again.status, other.status, otherAttribute.status]).toEqual([202, 202, 422, 422]);
     expect(again.json).toEqual(first.json);
     expect(other.json.type).toMatch(/idempotency-mismatch$/);
     await receiver.until(() => arrivals("idem").length === 1);
