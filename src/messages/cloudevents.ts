@@ -171,6 +171,7 @@ function decodeBase64(text: string): Uint8Array | null {
 
 /** HTTP binding §3.1.3.2: a quoted string is unquoted, then percent-decoded once; null when that is not UTF-8. */
 function decodeHeaderValue(value: string): string | null {
+  if (value.includes("\uFFFD")) return null; // what the runtime puts where the header was not UTF-8
   const quoted = /^"((?:[^"\\]|\\.)*)"$/.exec(value);
   const text = quoted?.[1] === undefined ? value : quoted[1].replaceAll(/\\(.)/g, "$1");
   try {

@@ -125,6 +125,8 @@ describe("what is malformed gets a problem that says how to mend it, and nothing
     ["a CloudEvent without a source", () => publish("t", "x", { ...text, "ce-specversion": "1.0", "ce-id": "1", "ce-type": "t" }), 422, /invalid-request/],
     ["a batch that is not JSON", () => call(gateway, "POST", "/v1/batch", { raw: "{", headers: json }), 400, /malformed-json/],
     ["an attribute with a bad name", () => publish("t", "x", { ...text, "postern-attribute-a!b": "1" }), 422, /invalid-request/],
+    ["an attribute that is not UTF-8", () => publish("t", "x", { ...text, "postern-attribute-a": "\u00e9" }), 422, /invalid-request/],
+    ["a CloudEvents attribute that is not UTF-8", () => publish("t", "x", { ...text, "ce-specversion": "1.0", "ce-id": "1", "ce-source": "/s", "ce-type": "t", "ce-subject": "\u00e9" }), 422, /invalid-request/],
     ["no token", () => call(gateway, "POST", "/v1/events/t", { token: null, raw: "x", headers: text }), 401, /unauthenticated/],
     ["another method", () => call(gateway, "GET", "/v1/events/t"), 405, /method-not-allowed/],
   ];
