@@ -124,6 +124,7 @@ describe("what is malformed gets a problem that says how to mend it, and nothing
     ["CloudEvents in another format", () => publish("t", "x", { "content-type": "application/cloudevents+avro" }), 415, /unsupported-media-type/],
     ["a CloudEvent without a source", () => publish("t", "x", { ...text, "ce-specversion": "1.0", "ce-id": "1", "ce-type": "t" }), 422, /invalid-request/],
     ["a batch that is not JSON", () => call(gateway, "POST", "/v1/batch", { raw: "{", headers: json }), 400, /malformed-json/],
+    ["a batch that is JSON of another shape", () => call(gateway, "POST", "/v1/batch", { raw: "[]", headers: json }), 422, /invalid-request/],
     ["an attribute with a bad name", () => publish("t", "x", { ...text, "postern-attribute-a!b": "1" }), 422, /invalid-request/],
     ["an attribute that is not UTF-8", () => publish("t", "x", { ...text, "postern-attribute-a": "\u00e9" }), 422, /invalid-request/],
     ["a CloudEvents attribute that is not UTF-8", () => publish("t", "x", { ...text, "ce-specversion": "1.0", "ce-id": "1", "ce-source": "/s", "ce-type": "t", "ce-subject": "\u00e9" }), 422, /invalid-request/],
