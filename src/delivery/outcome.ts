@@ -29,8 +29,11 @@ export type Verdict =
   | { readonly status: "delivered" }
   /** To be tried again; `counted` is false when no request was made (no room, D1 unreachable). */
   | { readonly status: "open"; readonly nextAttemptAtMs: number; readonly counted: boolean }
-  /** Waits for the endpoint to be resumed or enabled, or allowed by its receiver. */
-  | { readonly status: "held"; readonly reason: "paused" | "disabled" | "unallowed" | "no-such-node" }
+  /**
+   * Waits for the endpoint to be resumed or enabled, or allowed by its receiver; `counted` when it was an attempt that
+   * showed it.
+   */
+  | { readonly status: "held"; readonly reason: "paused" | "disabled" | "unallowed" | "no-such-node"; readonly counted?: true }
   | { readonly status: "dead"; readonly reason: string }
   | { readonly status: "cancelled"; readonly reason: string };
 

@@ -81,5 +81,5 @@ const MAX_NAMED = 10;
 function queueInUse(endpointIds: readonly string[]): string {
   const named = endpointIds.slice(0, MAX_NAMED).join(", ");
   const others = endpointIds.length > MAX_NAMED ? ` and ${endpointIds.length - MAX_NAMED} others` : "";
-  return `Members of this queue: ${named}${others}. End their subscriptions with it, or send \`?force=true\` to end them too.`;
+  return `Members of this queue: ${named}${others}. End their subscriptions with it, or leave \`ifUnused\` out to end them too.`;
 }

@@ -119,8 +119,8 @@ async function startGateway(plan: Plan, environment: WorkerEnvironment, emulator
 }
 
 /**
- * The first signal stops everything in order; what does not stop in time is killed, and nothing is lost by it. So
- * does the end of npm, which may be killed without a word to us.
+ * The first signal stops everything in order; what does not stop in time is killed, and nothing is lost by it. npm may
+ * be killed without a word to us: then everything ends at once, for whoever kills starts it again the next moment.
  */
 function stopInTime(gateway: RunningWorkerd, emulators: Emulators): void {
   let stopping = false;
@@ -137,7 +137,7 @@ function stopInTime(gateway: RunningWorkerd, emulators: Emulators): void {
   const npm = process.ppid;
   if (process.env["npm_lifecycle_event"] !== undefined) {
     setInterval(() => {
-      if (process.ppid !== npm) stop();
+      if (process.ppid !== npm) process.exit(1); // and with us workerd
     }, PARENT_POLL_MS);
   }
 }

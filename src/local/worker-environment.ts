@@ -31,8 +31,6 @@ export function workerEnvironment(
   return {
     worker: {
       ...emulated,
-      // Receivers on a developer's machine are rarely https.
-      POSTERN_ALLOW_HTTP: "1",
       // Not what a request says of itself: here nothing stands before the gateway that would check its Host.
       POSTERN_PUBLIC_URL: gatewayUrl,
       ...(emulators.sqs === null ? {} : { POSTERN_SQS_ENDPOINT: emulators.sqs.url }),

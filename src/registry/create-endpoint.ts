@@ -26,13 +26,13 @@ export async function createEndpoint(
   const secretId = newId("sec", nowMs);
   const row = await newRow(world, input);
   const topics = [...new Set(input.topics)];
-  const endpoint: EndpointWithTopics = { ...row, topics };
-  const view = await viewEndpoint(endpoint, keyRing);
   const selection = {
     filter: input.filter === null ? null : JSON.stringify(input.filter),
-    filterScope: input.filterScope,
+    filterScope: topics.length === 0 ? ("attributes" as const) : input.filterScope,
     queue: input.queue,
   };
+  const endpoint: EndpointWithTopics = { ...row, topics, selection };
+  const view = await viewEndpoint(endpoint, keyRing);
   try {
     await db.batch([
       ...(await signingKeyStatements(world, input.asymmetric)),
@@ -46,11 +46,7 @@ export async function createEndpoint(
       ...(input.queue === null ? [] : [ensureQueue(db, tenantId, input.queue, nowMs)]),
       insertSubscriptions(db, tenantId, row.id, newSubscriptions(topics, nowMs), selection, nowMs),
       ...membershipStatements(world, row.id, input.queue),
-      world.audit({
-        action: "endpoint.create",
-        target: row.id,
-        after: { ...view, filter: input.filter, queue: input.queue },
-      }),
+      world.audit({ action: "endpoint.create", target: row.id, after: view }),
     ]);
   } catch (error) {
     if (isNodeTaken(error)) return refuse({ code: "node-taken" });

@@ -2,6 +2,7 @@ import type { KeyRing } from "../crypto/keyring.ts";
 import type { EndpointAuth } from "../delivery/endpoint-auth.ts";
 import { openAuth, openHeaders } from "../delivery/open-endpoint.ts";
 import type { EndpointWithTopics } from "../storage/endpoints.ts";
+import { parseFilter } from "../storage/subscriptions.ts";
 
 /** Stands for the value of a custom header wherever an endpoint is shown; sent back, it means: as it was. */
 export const HEADER_MASK = "***";
@@ -25,6 +26,9 @@ function viewOf(endpoint: EndpointWithTopics, headerNames: readonly string[], au
     kind: endpoint.kind,
     url: endpoint.url,
     topics: [...endpoint.topics],
+    filter: parseFilter(endpoint.selection.filter),
+    filterScope: endpoint.selection.filterScope,
+    queue: endpoint.selection.queue,
     format: endpoint.format,
     headers: Object.fromEntries(headerNames.map((name) => [name, HEADER_MASK])),
     asymmetric: endpoint.asymmetric,

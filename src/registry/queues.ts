@@ -84,23 +84,23 @@ export async function requireQueue(
 }
 
 /**
- * Deletes a queue with its bindings, and answers once no isolate can still believe in it. One that has members is
- * refused, unless `force` ends their subscriptions with it. What it was; its messages are for the caller to drop.
+ * Deletes a queue with its bindings and its members' subscriptions to it, and answers once no isolate can still believe
+ * in it. With `ifUnused` one that has members is refused. What it was; its messages are for the caller to drop.
  */
 export async function removeQueue(
   world: RegistryWorld,
   name: string,
-  { force }: { readonly force: boolean },
+  { ifUnused }: { readonly ifUnused: boolean },
 ): Promise<Outcome<Queue>> {
   const { db, tenantId } = world;
   const found = await requireQueue(world, name);
   if (!found.ok) return found;
   const endpointIds = (await listQueueMembers(db, tenantId, name)).map(({ endpointId }) => endpointId);
-  if (endpointIds.length > 0 && !force) return refuse({ code: "queue-in-use", endpointIds });
+  if (endpointIds.length > 0 && ifUnused) return refuse({ code: "queue-in-use", endpointIds });
   const before = { ...viewQueue(found.value), members: endpointIds };
   try {
     await db.batch([
-      ...deleteQueue(db, tenantId, name, { withMemberships: force }),
+      ...deleteQueue(db, tenantId, name, { withMemberships: !ifUnused }),
       world.audit({ action: "queue.delete", target: name, before }),
     ]);
   } catch (error) {

@@ -18,6 +18,13 @@ const Columns = z.object({
  */
 export type SubscriptionRow = z.output<typeof Columns>;
 
+const Filter = z.record(z.string(), z.unknown());
+
+/** The policy in a `filter` column. */
+export function parseFilter(text: string | null): Record<string, unknown> | null {
+  return text === null ? null : Filter.parse(JSON.parse(text));
+}
+
 /** A pattern with the key it is found by, see messages/topic.ts. */
 export type KeyedPattern = { readonly topic: string; readonly topicKey: string };
 

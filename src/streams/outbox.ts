@@ -406,7 +406,7 @@ function rowState(verdict: Verdict, attempts: number): RowState {
     case "open":
       return { status: "waiting", attempts: attempts + (verdict.counted ? 1 : 0), nextAtMs: verdict.nextAttemptAtMs };
     case "held":
-      return { status: "held", attempts, nextAtMs: null };
+      return { status: "held", attempts: attempts + (verdict.counted === true ? 1 : 0), nextAtMs: null };
     case "dead":
       return { status: "dead", attempts: attempts + 1, nextAtMs: null };
     case "delivered":

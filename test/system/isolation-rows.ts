@@ -84,7 +84,7 @@ export const ROWS: Readonly<Record<string, Row>> = {
   "GET /v1/queues/:queue": same(({ queue }) => ({ path: `/v1/queues/${queue}` })),
   "POST /v1/queues/:queue/purge": same(({ queue }) => ({ path: `/v1/queues/${queue}/purge` })),
   "POST /v1/queues/:queue/redrive": same(({ queue }) => ({ path: `/v1/queues/${queue}/redrive` })),
-  "DELETE /v1/queues/:queue": same(({ queue }) => ({ path: `/v1/queues/${queue}?force=true` })),
+  "DELETE /v1/queues/:queue": same(({ queue }) => ({ path: `/v1/queues/${queue}` })),
 
   "GET /v1/endpoints/:id/messages": same(({ endpoint }) => ({ path: `/v1/endpoints/${endpoint}/messages` })),
   "GET /v1/queues/:queue/messages": same(({ queue }) => ({ path: `/v1/queues/${queue}/messages` })),

@@ -57,7 +57,7 @@ const putRoute = createRoute({
   request: { params: OffsetParams, body: jsonBody(PutOffset) },
   responses: {
     200: jsonResponse(Checkpoint, "Saved"),
-    ...problemResponses("malformed-target", "malformed-request", "conflict", "invalid-request", "limit-reached"),
+    ...problemResponses("malformed-target", "conflict", "invalid-request", "limit-reached"),
   },
 });
 

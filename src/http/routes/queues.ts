@@ -76,7 +76,7 @@ const Members = z.array(z.object({ endpointId: EndpointId, kind: EndpointKind, s
 
 const contentsFields = {
   depth: z.number().int().openapi({ description: "Messages nobody has dealt with yet, those in flight included" }),
-  oldestAgeSeconds: z.number().nullable().openapi({ description: "Age of the oldest of them" }),
+  oldestAgeSeconds: z.number().nullable().openapi({ description: "Age of the oldest of them; with Amazon SQS, which does not tell, the least it can be" }),
   inFlight: z.number().int().openapi({ description: "Pulled, and neither acknowledged nor visible again" }),
   dead: z.number().int().openapi({ description: `Dead letters; of those no push member took, at most ${MAX_DEAD} are counted` }),
 };
@@ -145,15 +145,15 @@ const remove = createRoute({
   path: "/v1/queues/{queue}",
   tags: ["Queues"],
   summary: "Delete a queue",
-  description: "With everything in it, dead letters included. Refused while it has members, unless `force` is `true`.",
+  description: "With everything in it, dead letters included, and with its members' subscriptions to it; the members stay.",
   middleware: [requireScope("manage")] as const,
   request: {
     params: QueueParam,
     query: z.object({
-      force: z
+      ifUnused: z
         .enum(["true", "false"], { error: "Must be `true` or `false`." })
         .default("false")
-        .openapi({ description: "Ends its members' subscriptions with it" }),
+        .openapi({ description: "Refuses it while it has members" }),
     }),
   },
   responses: { 204: { description: "Deleted" }, ...problemResponses("malformed-target", "unknown-queue", "conflict") },
@@ -213,8 +213,8 @@ queues.openapi(get, async (c) => {
 });
 
 queues.openapi(remove, async (c) => {
-  const force = c.req.valid("query").force === "true";
-  const queue = valueOf(await removeQueue(registryWorld(c), c.req.valid("param").queue, { force }));
+  const ifUnused = c.req.valid("query").ifUnused === "true";
+  const queue = valueOf(await removeQueue(registryWorld(c), c.req.valid("param").queue, { ifUnused }));
   await discardContents(queueWorld(c), queue);
   return c.body(null, 204);
 });

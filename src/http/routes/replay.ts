@@ -17,9 +17,9 @@ import { requireReplayable, requireReplayJob } from "../replay-limits.ts";
 import { type AppEnv, createRouter, fail } from "../router.ts";
 import { IdParam, jsonBody, jsonResponse, problemResponses } from "../schemas.ts";
 
-/** An offset in a request: as publishing returned it, or as the stream API writes it. */
+/** An offset in a body: as publishing returned it, or as the stream API writes it. */
 export const OffsetInput = z
-  .union([z.number(), z.string().max(64)], { error: "Must be an offset: a number as publishing returned it, or a Stream-Next-Offset." })
+  .union([z.int().min(0), z.string().max(64)], { error: "Must be an offset: a number as publishing returned it, or a Stream-Next-Offset." })
   .openapi({ description: "An offset: the number that publishing returned, or a `Stream-Next-Offset`", example: 42 });
 
 const ReplayBody = z
@@ -57,7 +57,7 @@ const replayRoute = createRoute({
   request: { params: IdParam, body: jsonBody(ReplayBody) },
   responses: {
     202: jsonResponse(ReplayAnswer, "Begun, or only counted"),
-    ...problemResponses("malformed-request", "malformed-target", "not-found", "gone", "invalid-request", "limit-reached", "rate-limited", "unavailable"),
+    ...problemResponses("malformed-target", "not-found", "gone", "invalid-request", "limit-reached", "rate-limited", "unavailable"),
   },
 });
 
@@ -106,14 +106,14 @@ function firstMessage(fromOffset: number | string | undefined, sinceMs: number |
 /** Ends the request: the text names no position. */
 export function malformedOffset(pointer: string): never {
   const detail = "Must be a number as publishing returned it, or an offset as the stream API writes it.";
-  return fail({ code: "malformed-request", detail: "Mend the offset and send the request again.", errors: [{ pointer, detail }] });
+  return fail({ code: "invalid-request", detail: "Mend the offset and send the request again.", errors: [{ pointer, detail }] });
 }
 
 function refuse(refused: ReplayStarted & { ok: false }): never {
   switch (refused.code) {
     case "beyond-head": {
       const detail = `lies beyond the end of the topic, which is ${refused.nextOffset}`;
-      return fail({ code: "malformed-request", detail: "Mend the offset and send the request again.", errors: [{ pointer: "/fromOffset", detail }] });
+      return fail({ code: "invalid-request", detail: "Mend the offset and send the request again.", errors: [{ pointer: "/fromOffset", detail }] });
     }
     case "trimmed": {
       const earliest = formatOffset(refused.earliestOffset);

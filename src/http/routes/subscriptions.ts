@@ -59,7 +59,10 @@ const create = createRoute({
     "that match go to one of its members.",
   middleware: [requireScope("manage")] as const,
   request: { body: jsonBody(CreateSubscription) },
-  responses: { 201: jsonResponse(Subscription, "Created"), ...problemResponses("malformed-target", "invalid-request", "limit-reached") },
+  responses: {
+    201: jsonResponse(Subscription, "Created"),
+    ...problemResponses("malformed-target", "not-found", "invalid-request", "limit-reached"),
+  },
 });
 
 const list = createRoute({

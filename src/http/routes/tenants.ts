@@ -49,7 +49,7 @@ const NewTenant = z
   .strictObject({
     id: z
       .string()
-      .regex(/^[a-z0-9][a-z0-9_-]{0,62}$/, { error: "Must be 1 to 63 of a-z, 0-9, `_`, `-`, and begin with a letter or digit." })
+      .regex(/^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$/, { error: "Must be 1 to 63 of A-Z, a-z, 0-9, `_`, `-`, and begin with a letter or digit." })
       .optional()
       .openapi({ description: "Made up when absent; never used twice, not even after a deletion", example: "acme" }),
     name: name.optional().openapi({ description: "The id when absent" }),

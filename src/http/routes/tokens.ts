@@ -31,7 +31,10 @@ const create = createRoute({
     "it pulls and reads what is below `/v1/endpoints/{id}`, and publishes. For any other endpoint it is answered 404.",
   middleware,
   request: { body: jsonBody(NewToken) },
-  responses: { 201: jsonResponse(TokenMade, "The token, with its value"), ...problemResponses("missing-scope", "invalid-request", "limit-reached") },
+  responses: {
+    201: jsonResponse(TokenMade, "The token, with its value"),
+    ...problemResponses("missing-scope", "not-found", "invalid-request", "limit-reached"),
+  },
 });
 
 const list = createRoute({
@@ -200,11 +203,7 @@ async function bindingOf(c: Context<AppEnv>, { endpointId, node }: z.output<type
   if (node !== undefined) return { endpointId: null, node };
   if (endpointId === undefined) return null;
   if ((await findEndpoint(c.env.DB, c.get("principal").tenantId, endpointId)) !== null) return { endpointId, node: null };
-  return fail({
-    code: "invalid-request",
-    detail: "Mend the listed fields and send the request again.",
-    errors: [{ pointer: "/endpointId", detail: "There is no endpoint with this id." }],
-  });
+  return fail({ code: "not-found", detail: "There is no endpoint with this `endpointId`." });
 }
 
 function requireGrantable(principal: Principal, body: Pick<z.output<typeof NewToken>, "scopes" | "operator">): void {

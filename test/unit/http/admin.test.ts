@@ -110,8 +110,14 @@ describe("tenants", () => {
     expect((await gateway.send("GET", "/v1/tokens", { tenant: tenant.id })).status).toBe(200);
   });
 
-  it.each(["", "Acme", "-acme", "_acme", "a/b", "a.b", "a".repeat(64), "ä"])("refuses the id %j", async (id) => {
+  it.each(["", "-acme", "_acme", "a/b", "a.b", "a".repeat(64), "ä"])("refuses the id %j", async (id) => {
     expect((await gateway.send("POST", "/v1/tenants", { json: { id } })).status).toBe(422);
+  });
+
+  it("tells ids apart by case", async () => {
+    for (const id of ["Acme_1", "acme_1"]) expect((await gateway.send("POST", "/v1/tenants", { json: { id } })).status).toBe(201);
+    await gateway.send("POST", "/v1/sources", { tenant: "Acme_1", json: { kind: "sns", topicArns: [ARN], topic: null } });
+    expect((await bodyOf(await gateway.send("GET", "/v1/sources", { tenant: "acme_1" }))).data).toEqual([]);
   });
 
   it("answers 409 to an id that is taken", async () => {
@@ -185,12 +191,17 @@ describe("sources", () => {
     ["too many topics", { ...source, topicArns: Array.from({ length: 101 }, (_, index) => `${ARN}${index}`) }, "/topicArns"],
     ["another kind", { ...source, kind: "kafka" }, "/kind"],
     ["an unknown version", { ...source, minVersion: 3 }, "/minVersion"],
-    ["no word on the topic", { kind: "sns", topicArns: [ARN] }, "/topic"],
   ])("refuses %s", async (_what, json, pointer) => {
     const response = await gateway.send("POST", "/v1/sources", { json });
     expect(response.status).toBe(422);
     const { errors } = await bodyOf(response);
     expect(errors[0]?.pointer).toBe(pointer);
+  });
+
+  it("takes the SNS topics' own names where it is not told a topic", async () => {
+    const made = await gateway.send("POST", "/v1/sources", { json: { kind: "sns", topicArns: [ARN] } });
+    expect(made.status).toBe(201);
+    expect(await bodyOf(made)).toMatchObject({ topicArns: [ARN], topic: null });
   });
 
   it("refuses a topic that is no target: named, or the SNS topic's own where none is named", async () => {

@@ -9,7 +9,7 @@ const gateway = openGateway();
 beforeEach(() => void vi.spyOn(console, "info").mockImplementation(() => undefined));
 
 type Document = { openapi: string; paths: Record<string, Record<string, Operation>>; components: unknown };
-type Operation = { operationId: string; security: Record<string, string[]>[]; responses: Record<string, unknown>; summary?: string; tags?: string[] };
+type Operation = { operationId: string; requestBody?: { content: Record<string, unknown> }; security: Record<string, string[]>[]; responses: Record<string, unknown>; summary?: string; tags?: string[] };
 
 async function readDocument() {
   const response = await gateway.send("GET", "/openapi.json", { token: null });
@@ -30,6 +30,25 @@ describe("/openapi.json", () => {
     for (const [, reference] of JSON.stringify(document).matchAll(/"\$ref":"#\/([^"]+)"/g)) {
       const target = (reference ?? "").split("/").reduce<unknown>((value, key) => Object(value)[key], document);
       expect(target, reference).toBeDefined();
+    }
+  });
+
+  it("has in an operation nothing but what OpenAPI has there (§4.8.10)", async () => {
+    const fields = ["tags", "summary", "description", "externalDocs", "operationId", "parameters", "requestBody", "responses", "callbacks", "deprecated", "security", "servers"];
+    for (const { operation } of operationsIn(await readDocument())) {
+      expect(Object.keys(operation).filter((field) => !fields.includes(field)), operation.operationId).toEqual([]);
+    }
+  });
+
+  it("says what a request with a body, a query or a token may be refused with", async () => {
+    for (const { method, path, operation } of operationsIn(await readDocument())) {
+      const statuses = Object.keys(operation.responses);
+      const expected = [
+        ...(operation.security.length > 0 ? ["401", "403", "429"] : []),
+        ...(operation.requestBody?.content["application/json"] ? ["400", "413", "415", "422"] : []),
+        ...(operation.security.length > 0 && method === "post" ? ["409", "422"] : []),
+      ];
+      expect(statuses, `${method} ${path}`).toEqual(expect.arrayContaining(expected));
     }
   });
 
