@@ -23,7 +23,9 @@ export async function createStream(c: Context<AppEnv>, path: string): Promise<Re
   const contentType = contentTypeOf(c);
   const bodyType = contentType ?? (fork === null || body.length === 0 ? undefined : await typeOfSource(c, fork));
   const payload = body.length === 0 ? null : payloadOf(body, bodyType);
+  const name = durableStreamName(tenantId, path);
   const request: CreateRequest = {
+    name,
     contentType,
     payload: payload === null || unitsOf(payload) === 0 ? null : payload,
     closed: isClosing(c),
@@ -31,7 +33,7 @@ export async function createStream(c: Context<AppEnv>, path: string): Promise<Re
     expiresAt,
     fork,
   };
-  const result = await durableStreamStub(c.env.DURABLE_STREAMS, durableStreamName(tenantId, path)).create(request);
+  const result = await durableStreamStub(c.env.DURABLE_STREAMS, name).create(request);
   return answer(c, result);
 }
 
