@@ -12,6 +12,7 @@ export type CursorScope = { readonly config: Config; readonly tenantId: string |
 
 const MAC_BYTES = 16;
 const PURPOSE = "postern cursor v1";
+const OF_A_LIST = "Pass `next` of the page before as it was, to the same list, or leave `cursor` out to start over.";
 const Positions = z.array(z.union([z.string(), z.number()]));
 
 /**
@@ -33,10 +34,14 @@ export async function encodeCursor(scope: CursorScope, position: Position): Prom
  * The position in a cursor; undefined when there is none. Throws the problem `invalid-cursor` for one that
  * {@link encodeCursor} did not make for this tenant and list under a key of the ring.
  */
-export async function decodeCursor(scope: CursorScope, cursor: string | undefined): Promise<Position | undefined> {
+export async function decodeCursor(
+  scope: CursorScope,
+  cursor: string | undefined,
+  howToMend: string = OF_A_LIST,
+): Promise<Position | undefined> {
   if (cursor === undefined) return undefined;
   const bytes = fromBase64Url(cursor);
-  if (bytes === null || bytes.length <= MAC_BYTES) return refuse();
+  if (bytes === null || bytes.length <= MAC_BYTES) return fail({ code: "invalid-cursor", detail: howToMend });
   const payload = bytes.subarray(MAC_BYTES);
   for (const { key } of scope.config.encryptionKeys) {
     const mac = new Uint8Array(await crypto.subtle.sign("HMAC", await hmacKeyFor(key, PURPOSE), bound(scope, payload)));
@@ -44,7 +49,7 @@ export async function decodeCursor(scope: CursorScope, cursor: string | undefine
       return Positions.parse(JSON.parse(new TextDecoder().decode(payload)));
     }
   }
-  return refuse();
+  return fail({ code: "invalid-cursor", detail: howToMend });
 }
 
 /** As {@link decodeCursor}, of a list that is sorted by id alone: the id the page before ended with, or null. */
@@ -68,13 +73,6 @@ export async function toPage<Row, Item>(
   const last = page.at(-1);
   const next = rows.length > limit && last !== undefined ? await encodeCursor(scope, position(last)) : null;
   return { data: page.map(present), next };
-}
-
-function refuse(): never {
-  return fail({
-    code: "invalid-cursor",
-    detail: "Pass `next` of the page before as it was, to the same list, or leave `cursor` out to start over.",
-  });
 }
 
 function bound(scope: CursorScope, payload: Uint8Array): Uint8Array {
