@@ -17,6 +17,8 @@ export type Config = {
   /** Origins whose pages may use the streams; `*` for any. Empty: none, and nothing else is ever shared. */
   readonly corsOrigins: ReadonlySet<string>;
   readonly historyRetentionDays: number;
+  /** How old segments of a log are that move to the archive, where one is bound. */
+  readonly archiveAfterSeconds: number;
   /** Whose JWTs are accepted beside our own tokens. */
   readonly jwtIssuers: readonly Issuer[];
   /** Of one tenant in one isolate, where the tenant has no limit of its own. */
@@ -55,6 +57,7 @@ const Variables = z.object({
   POSTERN_DOH_URL: optionalText.pipe(z.url({ protocol: /^https?$/, error: "must be an http(s) URL" }).nullable()),
   POSTERN_CORS_ORIGINS: optionalText.transform(parseOrigins),
   POSTERN_HISTORY_RETENTION_DAYS: z.coerce.number().int().min(1).max(3650).default(30),
+  POSTERN_ARCHIVE_AFTER_SECONDS: z.coerce.number().int().min(1).max(315_360_000).default(86_400),
   POSTERN_JWT_ISSUERS: optionalText,
   POSTERN_REQUESTS_PER_SECOND: z.coerce.number().int().min(1).max(1_000_000).default(10_000),
   POSTERN_MAILBOX: optionalText.pipe(z.enum(["sqs", "durable-object"], { error: "must be `sqs` or `durable-object`" }).nullable()),
@@ -88,6 +91,7 @@ export function parseConfig(env: unknown): Config {
     dohUrl: variables.POSTERN_DOH_URL,
     corsOrigins: variables.POSTERN_CORS_ORIGINS,
     historyRetentionDays: variables.POSTERN_HISTORY_RETENTION_DAYS,
+    archiveAfterSeconds: variables.POSTERN_ARCHIVE_AFTER_SECONDS,
     jwtIssuers: variables.POSTERN_JWT_ISSUERS === null ? [] : parseIssuers(variables.POSTERN_JWT_ISSUERS, allowHosts),
     requestsPerSecond: variables.POSTERN_REQUESTS_PER_SECOND,
     mailbox: mailboxSettings(variables),

@@ -45,6 +45,8 @@ const WranglerFile = z.strictObject({
     })
     .default({ producers: [], consumers: [] }),
   triggers: z.strictObject({ crons: z.array(z.string()).default([]) }).default({ crons: [] }),
+  // Old segments of logs move there, where there is one; here there is none, and they stay where they are.
+  r2_buckets: z.array(z.looseObject({ binding: z.literal("ARCHIVE") })).default([]),
   // These mean something to Cloudflare's network only.
   workers_dev: z.boolean().optional(),
   observability: z.json().optional(),
