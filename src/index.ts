@@ -9,6 +9,8 @@ export { MailboxObject } from "./mailbox/durable-object-box.ts";
 export { Rendezvous } from "./queries/rendezvous.ts";
 export { DurableStream } from "./streams/protocol/durable-stream.ts";
 export { Stream } from "./streams/stream.ts";
+export { StreamDirectory } from "./streams/subscriptions/directory.ts";
+export { StreamSubscription } from "./streams/subscriptions/subscription.ts";
 
 const DEAD_LETTER_QUEUE = "deliveries-dlq";
 const app = createApp();

@@ -36,7 +36,10 @@ import { replay } from "./routes/replay.ts";
 import { replies } from "./routes/replies.ts";
 import { sources } from "./routes/sources.ts";
 import { stats } from "./routes/stats.ts";
+import { streamJwks } from "./routes/stream-jwks.ts";
 import { streamRoutes } from "./routes/stream.ts";
+import { streamSubscriptions } from "./routes/stream-subscriptions.ts";
+import { streamWakes } from "./routes/stream-wakes.ts";
 import { subscriptions } from "./routes/subscriptions.ts";
 import { tail } from "./routes/tail.ts";
 import { tenants } from "./routes/tenants.ts";
@@ -55,6 +58,8 @@ export function createApp(): OpenAPIHono<AppEnv> {
   app.use("/handshakes/*", configuration);
   app.use("/v1/portal-sessions", configuration, jsonBody);
   app.route("/", portalExchange);
+  app.use("/v1/stream/__ds/jwks.json", configuration);
+  app.route("/", streamJwks);
   app.use("/metrics", configuration, authenticate, rateLimit, boundToken);
   app.use("/v1/*", configuration, authenticate, stillAllowed, rateLimit, boundToken, idempotency, jsonBody, ownChanges);
 
@@ -71,6 +76,8 @@ export function createApp(): OpenAPIHono<AppEnv> {
   app.route("/", queues);
   app.route("/", pull);
   app.route("/", replies);
+  app.route("/", streamSubscriptions);
+  app.route("/", streamWakes);
   app.route("/", streamRoutes);
   app.route("/", tail);
   app.route("/", topics);

@@ -7,6 +7,7 @@ export const PROBLEMS = {
   "malformed-json": { status: 400, title: "The body is not valid JSON" },
   "malformed-target": { status: 400, title: "The target name is malformed" },
   "invalid-cursor": { status: 400, title: "The cursor is not one of ours" },
+  "webhook-url-rejected": { status: 400, title: "The URL of the webhook is refused" },
   unauthenticated: { status: 401, title: "A valid token is needed" },
   "missing-scope": { status: 403, title: "The token lacks a scope" },
   "bound-token": { status: 403, title: "The token is bound to one endpoint" },
@@ -19,6 +20,9 @@ export const PROBLEMS = {
   "method-not-allowed": { status: 405, title: "The method is not allowed here" },
   conflict: { status: 409, title: "Conflict with what exists" },
   "stream-closed": { status: 409, title: "The stream is closed" },
+  fenced: { status: 409, title: "This wake is over" },
+  "already-claimed": { status: 409, title: "Another worker is at it" },
+  "nothing-pending": { status: 409, title: "There is nothing to work on" },
   "sequence-conflict": { status: 409, title: "Out of sequence" },
   "request-in-progress": { status: 409, title: "The same request is still running" },
   gone: { status: 410, title: "No longer available" },
@@ -44,6 +48,8 @@ export type Problem = {
   /** Says how to mend it; never holds a secret, a stack or an internal name. */
   readonly detail: string;
   readonly errors?: readonly FieldError[];
+  /** The fault in the words of a protocol that has its own, beside ours (RFC 9457 §3.2). */
+  readonly error?: Readonly<Record<string, string | number>> & { readonly code: string };
   /** Response headers that belong to it: `Allow`, `Retry-After`, `WWW-Authenticate`. */
   readonly headers?: Readonly<Record<string, string>>;
 };
@@ -68,6 +74,7 @@ export function problemResponse(problem: Problem, requestId: string): Response {
     detail: problem.detail,
     instance: requestId,
     ...(problem.errors === undefined ? {} : { errors: problem.errors }),
+    ...(problem.error === undefined ? {} : { error: problem.error }),
   };
   return new Response(JSON.stringify(body), {
     status,

@@ -25,7 +25,9 @@ export async function createStream(c: Context<AppEnv>, path: string): Promise<Re
   const contentType = contentTypeOf(c);
   const bodyType = contentType ?? (fork === null || body.length === 0 ? undefined : await typeOfSource(c, fork));
   const payload = body.length === 0 ? null : payloadOf(body, bodyType);
+  const name = durableStreamName(tenantId, path);
   const request: CreateRequest = {
+    name,
     contentType,
     payload: payload === null || unitsOf(payload) === 0 ? null : payload,
     closed: isClosing(c),
@@ -36,7 +38,7 @@ export async function createStream(c: Context<AppEnv>, path: string): Promise<Re
   await requireRoom(c, "streams", () => isOwnStreamKnown(c.env.DB, tenantId, path));
   // before the stream, so that there is none that nobody knows of
   await rememberOwnStream(c.env.DB, tenantId, path, Date.now());
-  const result = await durableStreamStub(c.env.DURABLE_STREAMS, durableStreamName(tenantId, path)).create(request);
+  const result = await durableStreamStub(c.env.DURABLE_STREAMS, name).create(request);
   // and again, should it have been deleted in between
   if (result.ok && result.created) await rememberOwnStream(c.env.DB, tenantId, path, Date.now());
   return answer(c, result);

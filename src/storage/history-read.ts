@@ -116,27 +116,41 @@ export async function listDead(
 /** Which delivery, across streams. */
 export type StreamDelivery = { readonly stream: string; readonly offset: number; readonly endpointId: string };
 
+/** The streams that dead deliveries are of, at most `limit`. */
+export async function deadStreams(db: D1Database, tenantId: string, filter: DeadFilter, limit: number): Promise<string[]> {
+  const where = deadConditions(tenantId, filter, undefined);
+  const { results } = await db
+    .prepare(`SELECT DISTINCT d.stream FROM deliveries d INDEXED BY ${deadIndex(filter)} WHERE ${where.sql} LIMIT ?`)
+    .bind(...where.values, limit)
+    .all<{ stream: string }>();
+  return results.map(({ stream }) => stream);
+}
+
 /**
  * Dead deliveries that can be opened again, of the oldest messages first: the bytes are still there, and the endpoint
  * where the target is one.
+ *
+ * @param earliest of streams whose oldest messages are gone, the first offset left
  */
 export async function listReplayable(
   db: D1Database,
   tenantId: string,
   filter: DeadFilter,
   limit: number,
+  earliest: ReadonlyMap<string, number> = new Map(),
 ): Promise<StreamDelivery[]> {
   const where = deadConditions(tenantId, filter, undefined);
   const { results } = await db
     .prepare(
       `SELECT d.stream, d.offset, d.endpoint_id AS endpointId FROM deliveries d INDEXED BY ${deadIndex(filter)}
        WHERE ${where.sql}
+         AND d.offset >= coalesce(? ->> d.stream, 0)
          AND ${TARGET_EXISTS}
          AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.tenant_id = d.tenant_id AND m.time = d.message_time
            AND m.stream = d.stream AND m.offset = d.offset AND m.expunged_at IS NOT NULL)
        ORDER BY d.message_time, d.stream, d.offset, d.endpoint_id LIMIT ?`,
     )
-    .bind(...where.values, limit)
+    .bind(...where.values, JSON.stringify(Object.fromEntries(earliest)), limit)
     .all<StreamDelivery>();
   return results;
 }

@@ -1,7 +1,9 @@
 import { describeError, log as writeLog } from "../log.ts";
 import { saveReplays } from "../storage/jobs.ts";
+import type { SegmentArchive } from "./archive.ts";
 import type { ReplayRequest, ReplayStarted } from "./contract.ts";
 import type { HistoryWriter } from "./history-writer.ts";
+import type { OffsetRange } from "./log-range.ts";
 import type { Outbox } from "./outbox.ts";
 import { MAX_OPEN, type Replayed, Replays } from "./replays.ts";
 import type { SegmentLog } from "./segment-log.ts";
@@ -10,6 +12,7 @@ import type { SegmentLog } from "./segment-log.ts";
 export type ReplayWorld = {
   readonly sql: SqlStorage;
   readonly log: SegmentLog;
+  readonly archive: SegmentArchive;
   readonly outbox: Outbox;
   readonly history: HistoryWriter;
   readonly db: D1Database;
@@ -19,6 +22,8 @@ export type ReplayWorld = {
 export class ReplayRunner {
   readonly #world: ReplayWorld;
   readonly #replays: Replays;
+  /** Stretches that a step would have opened, were they not in the archive. */
+  #wanted: OffsetRange[] = [];
 
   constructor(world: ReplayWorld) {
     this.#world = world;
@@ -53,10 +58,16 @@ export class ReplayRunner {
 
   /** What is to be opened now. Call in a transaction with the opening. */
   step(nowMs: number): Replayed[] {
-    const { log, outbox } = this.#world;
+    const { log, archive, outbox } = this.#world;
     return this.#replays.step(
       {
         messages: (from, to, limit) => {
+          const wanted = { from, to: Math.min(to, from + limit) };
+          // nothing for now: it is brought back until the next step
+          if (!archive.isLocal(wanted)) {
+            this.#wanted.push(wanted);
+            return { entries: [], next: from };
+          }
           const looked = log.entriesFrom(from, limit).filter(({ offset }) => offset < to);
           return { entries: looked.filter(({ expunged }) => !expunged), next: (looked.at(-1)?.offset ?? to - 1) + 1 };
         },
@@ -64,6 +75,13 @@ export class ReplayRunner {
       },
       nowMs,
     );
+  }
+
+  /** Brings back from the archive what the last step lacked. */
+  async fetchWanted(): Promise<void> {
+    const wanted = this.#wanted;
+    this.#wanted = [];
+    for (const stretch of wanted) await this.#world.archive.restore(stretch);
   }
 
   /** Tells D1 what it does not know yet; what can not be told now is told later. */
@@ -82,7 +100,10 @@ export class ReplayRunner {
     const { log, outbox, history } = this.#world;
     for (const { endpointId, from, to } of this.#replays.openedLately()) {
       const rows = outbox.rowsOf(endpointId, from, to);
-      for (const { offset, id: messageId, timeMs: messageTimeMs } of log.entriesFrom(from, to - from)) {
+      const first = Math.min(...[...rows].flatMap(([offset, status]) => (status === "open" ? [offset] : [])));
+      if (!Number.isFinite(first)) continue;
+      // from the first that is open on, all of the log is in the object
+      for (const { offset, id: messageId, timeMs: messageTimeMs } of log.entriesFrom(first, to - first)) {
         if (rows.get(offset) === "open") history.opened({ offset, endpointId, messageId, messageTimeMs }, nowMs, nowMs);
       }
     }

@@ -75,6 +75,14 @@ CREATE TABLE IF NOT EXISTS replays (
   updated_at INTEGER NOT NULL,
   reported_at INTEGER NOT NULL -- as of when D1 knows it; 0 when it does not
 ) STRICT, WITHOUT ROWID;
+-- objects of a bucket that hold segments, whose rows then have a pointer there; 'uploading' is known before it is there,
+-- 'garbage' is gone before it is forgotten
+CREATE TABLE IF NOT EXISTS archives (
+  id TEXT PRIMARY KEY,
+  first_offset INTEGER NOT NULL,
+  end_offset INTEGER NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('uploading', 'stored', 'garbage'))
+) STRICT, WITHOUT ROWID;
 -- ids that publishers chose, for de-duplication
 CREATE TABLE IF NOT EXISTS chosen_ids (
   id TEXT PRIMARY KEY,

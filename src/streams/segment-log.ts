@@ -1,5 +1,6 @@
 import type { Attributes, EventContext, StoredMessage } from "../messages/message.ts";
 import type { Append, Content } from "./contract.ts";
+import { isArchived } from "./archive-format.ts";
 import { offsetAtTime, oldestToKeep, type Keep } from "./log-range.ts";
 
 /** One message in the JSON of a segment; its bytes are `size` bytes of the segment's `bodies`. */
@@ -162,7 +163,7 @@ export class SegmentLog {
     return entries;
   }
 
-  /** One message with its bytes; null when it is not, or no longer, in the log. */
+  /** One message with its bytes; null when it is not, or no longer, in the object. */
   read(offset: number): { entry: LogEntry; message: StoredMessage } | null {
     const entries = this.#entriesAround(offset);
     const [first] = entries;
@@ -170,12 +171,15 @@ export class SegmentLog {
     if (first === undefined || entry === undefined) return null;
     const start = entries.slice(0, offset - first.offset).reduce((sum, { size }) => sum + size, 0);
     const { body } = this.#sql
-      .exec<{ body: ArrayBuffer }>(
+      .exec<{ body: ArrayBuffer | null }>( // null of a segment without any
         "SELECT substr(bodies, ?, ?) AS body FROM segments WHERE first_offset = ?",
         start + 1, entry.size, first.offset,
       )
       .one();
-    return { entry, message: storedMessage(entry, new Uint8Array(body)) };
+    const bytes = new Uint8Array(body ?? new ArrayBuffer());
+    // its segment is in the archive
+    if (bytes.length !== entry.size) return null;
+    return { entry, message: storedMessage(entry, bytes) };
   }
 
   content(offset: number): Content {
@@ -253,7 +257,7 @@ export class SegmentLog {
       if (offset >= firstOffset && offset < firstOffset + entries.length) return entries;
     }
     const row = this.#segmentOf(offset);
-    if (row === null) return [];
+    if (row === null || isArchived(row.messages)) return [];
     const entries = entriesOf(row);
     const oldest = this.#parsed.keys().next();
     if (this.#parsed.size >= MAX_PARSED_SEGMENTS && !oldest.done) this.#parsed.delete(oldest.value);

@@ -1,7 +1,10 @@
 import { DurableObject } from "cloudflare:workers";
 import type { DeliveryRef, DeliveryResult } from "../delivery/outcome.ts";
+import { isolateOf } from "../isolate.ts";
 import { describeError, log } from "../log.ts";
 import { writeHistory } from "../storage/history-write.ts";
+import { archiveBucketOf } from "./archive-bucket.ts";
+import { SegmentArchive } from "./archive.ts";
 import { ChosenIds } from "./chosen-ids.ts";
 import { answerAll, CommitQueue, type PendingAppend } from "./commit-queue.ts";
 import type {
@@ -39,6 +42,7 @@ const RELEASE_LIMIT = 2_000;
  */
 export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
   readonly #log: SegmentLog;
+  readonly #archive: SegmentArchive;
   readonly #reader: LogReader;
   readonly #outbox: Outbox;
   readonly #chosenIds: ChosenIds;
@@ -57,7 +61,14 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     const { sql, kv } = ctx.storage;
     createTables(sql);
     this.#log = new SegmentLog(sql);
-    this.#reader = new LogReader(sql, this.#log);
+    this.#archive = new SegmentArchive({
+      storage: ctx.storage,
+      bucket: archiveBucketOf(env),
+      stream: () => this.#stream(),
+      afterMs: () => isolateOf(env).config.archiveAfterSeconds * 1000,
+      workedOffBefore: () => Math.min(this.#neededFrom(), this.#history.writtenBefore),
+    });
+    this.#reader = new LogReader(sql, this.#log, this.#archive);
     this.#outbox = new Outbox(sql);
     this.#chosenIds = new ChosenIds(sql);
     this.#retention = new Retention(kv, this.#log);
@@ -73,7 +84,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     };
     const { settledBefore, historyBefore } = this.#log.checkpoint;
     this.#history = new HistoryWriter(historyWorld, Math.min(settledBefore, historyBefore), this.#log.nextOffset);
-    this.#replays = new ReplayRunner({ sql, log: this.#log, outbox: this.#outbox, history: this.#history, db: env.DB });
+    this.#replays = new ReplayRunner({ sql, log: this.#log, archive: this.#archive, outbox: this.#outbox, history: this.#history, db: env.DB });
     this.#firstAttempts = new FirstAttempts(delivererOf(ctx), (results) => this.#apply(results));
     void ctx.blockConcurrencyWhile(async () => {
       this.#alarmAtMs = await ctx.storage.getAlarm();
@@ -116,6 +127,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
 
   async reopen(stream: string, refs: readonly DeliveryRef[]): Promise<number> {
     this.#remember(stream);
+    await this.#archive.bringBack(refs.map(({ offset }) => offset));
     const found: Replayed[] = [];
     for (const { offset, endpointId } of refs) {
       const [entry] = this.#log.entriesFrom(offset, 1);
@@ -166,11 +178,12 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
   }
 
   async content(_stream: string, offset: number): Promise<Content> {
-    return this.#log.content(offset);
+    return (await this.#archive.content(offset)) ?? this.#log.content(offset);
   }
 
   async expunge(stream: string, offset: number): Promise<boolean> {
     this.#remember(stream);
+    await this.#archive.bringBack([offset]);
     const nowMs = Date.now();
     const cancelled = this.#outbox.cancelMessage(offset, nowMs);
     for (const delivery of cancelled) {
@@ -178,7 +191,9 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     }
     this.#startAdvanced(nowMs);
     this.#history.schedule();
-    return this.#log.expunge(offset);
+    const isExpunged = this.#log.expunge(offset);
+    await this.#archive.expunged();
+    return isExpunged;
   }
 
   async purge(stream: string): Promise<number> {
@@ -212,9 +227,11 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     const replayed = this.ctx.storage.transactionSync(() => this.#open(this.#replays.step(nowMs), nowMs));
     this.#saveCheckpoint();
     this.#trim(nowMs);
+    this.ctx.waitUntil(this.#archive.step(nowMs).then(() => this.#watch(null)));
     this.#watch(overdue.length === SWEEP_LIMIT ? nowMs : null);
     this.#enqueue([...refs.map((ref) => ({ ...ref, atMs: nowMs })), ...replayed]);
     await this.#history.flush();
+    await this.#replays.fetchWanted();
     await this.#replays.report(this.#stream(), nowMs);
   }
 
@@ -397,11 +414,17 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
   }
 
   #trim(nowMs: number): void {
+    const removed = this.#retention.trim(this.#neededFrom(), nowMs);
+    if (removed) this.#outbox.forgetDeadBefore(this.#log.earliestOffset);
+    if (removed) this.#archive.trimmed(this.#log.earliestOffset);
+    this.#chosenIds.prune(nowMs);
+  }
+
+  /** The first message that is still to be delivered, or may be. */
+  #neededFrom(): number {
     const open = this.#outbox.lowestOpenOffset() ?? this.#log.nextOffset;
     const replayed = this.#replays.lowestOffset() ?? open;
-    const removed = this.#retention.trim(Math.min(open, replayed, this.#log.checkpoint.settledBefore), nowMs);
-    if (removed) this.#outbox.forgetDeadBefore(this.#log.earliestOffset);
-    this.#chosenIds.prune(nowMs);
+    return Math.min(open, replayed, this.#log.checkpoint.settledBefore);
   }
 
   /** Sees to it that the object wakes when something may be overdue, whatever happens to the process. */
@@ -411,7 +434,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     if (this.#alarmAtMs !== null && this.#alarmAtMs <= nowMs + WATCH_INTERVAL_MS) return;
     const busy = this.#outbox.hasInFlight() || !this.#history.isIdle || !this.#commits.isEmpty || this.#committing;
     const wakes = [atMs, busy ? nowMs + WATCH_INTERVAL_MS : null, this.#outbox.nextWakeMs()];
-    wakes.push(this.#retention.nextTrimMs(), this.#replays.nextStepMs(nowMs));
+    wakes.push(this.#retention.nextTrimMs(), this.#replays.nextStepMs(nowMs), this.#archive.nextStepMs());
     this.#setAlarm(Math.min(...wakes.filter((wake) => wake !== null)));
   }
 

@@ -16,6 +16,7 @@ export type Ids = {
   readonly topic: string;
   readonly node: string;
   readonly stream: string;
+  readonly streamSubscription: string;
   readonly consumer: string;
   readonly job: string;
   readonly cursor: string;
@@ -114,6 +115,32 @@ export const ROWS: Readonly<Record<string, Row>> = {
   "PUT /v1/stream/:path{.+}": same(({ stream }) => ({
     path: `/v1/stream/fork-of-${stream}`, headers: { "stream-forked-from": `/v1/stream/${stream}` },
   })),
+  "GET /v1/stream/__ds/subscriptions/:id": same(({ streamSubscription }) => ({ path: `/v1/stream/__ds/subscriptions/${streamSubscription}` })),
+  "POST /v1/stream/__ds/subscriptions/:id/streams": same(({ streamSubscription }) => ({
+    path: `/v1/stream/__ds/subscriptions/${streamSubscription}/streams`, body: { streams: ["mine"] },
+  })),
+  "DELETE /v1/stream/__ds/subscriptions/:id/streams/:path{.+}": same(({ streamSubscription, stream }) => ({
+    path: `/v1/stream/__ds/subscriptions/${streamSubscription}/streams/${stream}`,
+  })),
+  "POST /v1/stream/__ds/subscriptions/:id/claim": same(({ streamSubscription }) => ({
+    path: `/v1/stream/__ds/subscriptions/${streamSubscription}/claim`, body: { worker: "asker" },
+  })),
+  "POST /v1/stream/__ds/subscriptions/:id/ack": same(({ streamSubscription }) => ({
+    path: `/v1/stream/__ds/subscriptions/${streamSubscription}/ack`, body: { wake_id: "w", generation: 1, done: true },
+  })),
+  "POST /v1/stream/__ds/subscriptions/:id/callback": same(({ streamSubscription }) => ({
+    path: `/v1/stream/__ds/subscriptions/${streamSubscription}/callback`, body: { wake_id: "w", generation: 1, done: true },
+  })),
+  "POST /v1/stream/__ds/subscriptions/:id/release": same(({ streamSubscription }) => ({
+    path: `/v1/stream/__ds/subscriptions/${streamSubscription}/release`, body: { wake_id: "w", generation: 1 },
+  })),
+  "DELETE /v1/stream/__ds/subscriptions/:id": same(({ streamSubscription }) => ({ path: `/v1/stream/__ds/subscriptions/${streamSubscription}` })),
+  // after those that ask for it: this one makes it, as the asker's own
+  "PUT /v1/stream/__ds/subscriptions/:id": same(({ streamSubscription, stream }) => ({
+    path: `/v1/stream/__ds/subscriptions/${streamSubscription}`, body: { type: "pull-wake", streams: [stream], wake_stream: "mine/wakes" },
+  })),
+  // Public keys, for receivers who have no token.
+  "GET /v1/stream/__ds/jwks.json": open(({ tenant }) => ({ path: `/v1/stream/__ds/jwks.json?tenant=${tenant}` })),
   "GET /v1/tail": same(({ topic, cursor }) => ({ path: `/v1/tail?topic=${topic}&since=${LOG_TIME}`, headers: { "last-event-id": cursor } })),
   "GET /v1/topics": list("/v1/topics"),
   "GET /v1/topics/:topic": same(({ topic }) => ({ path: `/v1/topics/${topic}` })),

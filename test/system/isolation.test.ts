@@ -164,7 +164,9 @@ function normalised(text: string, ids: Ids): string {
     .reduce((rest, [name, id]) => rest.replaceAll(id, `<${name}>`), text)
     .replaceAll(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, "<time>")
     .replaceAll(/\b(ep|sub|msg|dlv|att|src|tok|req|aud|sec|job|pco)_[0-9a-z]{26}\b/g, "<$1>")
-    .replaceAll(/\b(pst|pcd|whsec)_[A-Za-z0-9+/=_-]+/g, "<$1>");
+    .replaceAll(/\b(pst|pcd|whsec)_[A-Za-z0-9+/=_-]+/g, "<$1>")
+    // every name has keys, be it a tenant's or nobody's
+    .replaceAll(/"x":"[\w-]{43}","kid":"ds_[\w-]{43}"/g, "<key>");
 }
 
 /** Of the same form, but nobody's. */
@@ -200,6 +202,7 @@ async function makeToken(tenant: string, scopes: readonly string[], fields: Reco
 async function buildVictim(): Promise<Ids> {
   await call(gateway, "POST", "/v1/tenants", { body: { id: VICTIM } });
   const [topic, queue, node, stream, consumer] = ["victim.topic", "victim.queue", "victim.node", "victim-stream", "victim-consumer"];
+  const streamSubscription = "victim-subscription";
   const endpoint = await made("POST", "/v1/endpoints", { body: { kind: "pull", node, name: CANARY, topics: [topic] } });
   const push = await made("POST", "/v1/endpoints", { body: { kind: "push", url: `${receiver.url}/${CANARY}`, topics: [topic], metadata: { CANARY } } });
   const asking = await made("POST", "/v1/endpoints", { body: { kind: "push", url: `${receiver.url}/${CANARY}`, handshake: true } });
@@ -213,6 +216,9 @@ async function buildVictim(): Promise<Ids> {
   const message = await made("POST", `/v1/events/${topic}`, { raw: CANARY });
   const command = await made("POST", `/v1/commands/${queue}/run`, { raw: CANARY });
   await made("PUT", `/v1/stream/${stream}`, { raw: `["${CANARY}"]`, headers: { "content-type": "application/json" } });
+  await made("PUT", `/v1/stream/__ds/subscriptions/${streamSubscription}`, {
+    body: { type: "pull-wake", streams: [stream], wake_stream: "victim-wakes", description: CANARY },
+  });
   await made("PUT", `/v1/consumers/${consumer}/offsets/topics/${topic}`, { body: { offset: 1 } });
   const replayed = await made("POST", `/v1/endpoints/${push.id}/replay`, { body: { topic } });
   const received = async (path: string): Promise<any> =>
@@ -225,7 +231,7 @@ async function buildVictim(): Promise<Ids> {
   await eventually(() => made("GET", `/v1/jobs/${replayed.jobId}`), ({ status }) => status === "done");
   return {
     tenant: VICTIM, endpoint: endpoint.id, push: push.id, asking: asking.id, subscription: subscription.id, queue, source: source.id, token: token.id,
-    message: message.id, queueMessage: command.id, receipt, queueReceipt, topic, node, stream, consumer, job: replayed.jobId, cursor: page.next,
+    message: message.id, queueMessage: command.id, receipt, queueReceipt, topic, node, stream, streamSubscription, consumer, job: replayed.jobId, cursor: page.next,
   };
 }
 
@@ -249,6 +255,7 @@ async function snapshot(): Promise<Record<string, unknown>> {
   const taken: Record<string, unknown> = {};
   for (const list of lists) taken[list] = (await made("GET", `/v1/${list}?limit=250`)).data.map(({ lastUsedAt: _used, oldestAgeSeconds: _age, ...rest }: Record<string, unknown>) => rest);
   taken["stream"] = (await asVictim("GET", `/v1/stream/${theirs.stream}`)).bytes.toString();
+  taken["subscription"] = await made("GET", `/v1/stream/__ds/subscriptions/${theirs.streamSubscription}`);
   taken["content"] = (await asVictim("GET", `/v1/messages/${theirs.message}/content`)).bytes.toString();
   taken["secret"] = (await made("GET", `/v1/endpoints/${theirs.push}/secret`)).secret;
   taken["tenant"] = (await call(gateway, "GET", `/v1/tenants/${VICTIM}`)).json;

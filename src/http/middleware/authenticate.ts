@@ -7,6 +7,7 @@ import { CACHE_MAX_AGE_MS } from "../../delivery/freshness.ts";
 import { DEFAULT_TENANT, type TenantStanding } from "../../storage/tenants.ts";
 import { findTokenByHash, type FoundToken, SCOPES, type TokenBinding } from "../../storage/tokens.ts";
 import { RecentReads } from "../../recent-reads.ts";
+import { openWakeToken, WAKE_TOKEN_PREFIX, type WakeGrant } from "../../streams/subscriptions/wake-token.ts";
 import { holderOfJwt } from "../jwt/jwt-holder.ts";
 import { ProblemError } from "../problem.ts";
 import { type AppEnv, fail, type Principal, type Scope } from "../router.ts";
@@ -30,6 +31,7 @@ type Holder = {
   readonly binding: TokenBinding | null;
   /** Null where the token was not read together with its tenant. */
   readonly standing: TenantStanding | null;
+  readonly wake?: WakeGrant;
 };
 
 /**
@@ -72,6 +74,11 @@ async function identify(c: Context<AppEnv>, value: string, nowMs: number): Promi
   if (adminHash !== null && sameText(hash, adminHash)) {
     return { tokenId: "operator", tenantId: null, scopes: new Set(SCOPES), binding: null, standing: null };
   }
+  if (value.startsWith(WAKE_TOKEN_PREFIX)) {
+    const wake = await openWakeToken(config.encryptionKeys, value);
+    if (wake === null) return null;
+    return { tokenId: `wake:${wake.id}`, tenantId: wake.tenantId, scopes: new Set(), binding: null, standing: null, wake };
+  }
   if (config.jwtIssuers.length > 0 && looksLikeJwt(value)) {
     const grant = await holderOfJwt(c, value, nowMs);
     if (grant === null) return null;
@@ -105,7 +112,7 @@ type Settled = { readonly principal: Principal; readonly standing: TenantStandin
 
 /** A tenant's token that names another tenant gets the same answer whether that one exists or not (I7). */
 async function settleTenant(c: Context<AppEnv>, holder: Holder, named: string | undefined): Promise<Settled> {
-  const { tokenId, scopes, binding } = holder;
+  const { tokenId, scopes, binding, wake } = holder;
   const operator = holder.tenantId === null;
   if (!operator && named !== undefined && named !== holder.tenantId) noSuchTenant();
   const tenantId = holder.tenantId ?? named ?? DEFAULT_TENANT;
@@ -113,7 +120,7 @@ async function settleTenant(c: Context<AppEnv>, holder: Holder, named: string | 
   const standing = holder.standing ?? (await standingOf(c.env.DB, tenantId, Date.now(), background));
   // the claims of a JWT may name a tenant that is no more, or never was
   if (standing === null) return operator ? noSuchTenant() : notAccepted();
-  return { principal: { tokenId, operator, tenantId, scopes, ...(binding === null ? {} : { binding }) }, standing };
+  return { principal: { tokenId, operator, tenantId, scopes, ...(binding === null ? {} : { binding }), ...(wake === undefined ? {} : { wake }) }, standing };
 }
 
 function noSuchTenant(): never {

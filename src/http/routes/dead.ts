@@ -1,7 +1,7 @@
 import { createRoute, z } from "@hono/zod-openapi";
-import { reopenDeliveries, type StreamLookup } from "../../delivery/reopen.ts";
+import { earliestOffsets, reopenDeliveries, type StreamLookup } from "../../delivery/reopen.ts";
 import { recordAudit } from "../../storage/audit.ts";
-import { type DeadFilter, endpointExists, listDead, listReplayable } from "../../storage/history-read.ts";
+import { type DeadFilter, deadStreams, endpointExists, listDead, listReplayable } from "../../storage/history-read.ts";
 import { streamStub } from "../../streams/stub.ts";
 import { auditEntry } from "../audit-trail.ts";
 import {
@@ -15,6 +15,8 @@ import { jsonBody, jsonResponse, Page, pageOf, problemResponses, toTime } from "
 
 /** Deliveries one replay opens at most: what is left is said by `more`. */
 export const MAX_REPLAYED = 10_000;
+/** Streams that are asked where they begin; of others, what can not be opened is found out by trying. */
+const MAX_STREAMS = 2_000;
 
 export const Replayed = z
   .object({
@@ -31,7 +33,8 @@ export async function replayDead(
   filter: DeadFilter,
   { dryRun, atMost }: { readonly dryRun: boolean; readonly atMost: number },
 ): Promise<z.infer<typeof Replayed>> {
-  const found = await listReplayable(db, tenantId, filter, atMost + 1);
+  const earliest = await earliestOffsets(streamOf, await deadStreams(db, tenantId, filter, MAX_STREAMS));
+  const found = await listReplayable(db, tenantId, filter, atMost + 1, earliest);
   const deliveries = found.slice(0, atMost);
   const count = dryRun ? deliveries.length : await reopenDeliveries(streamOf, deliveries);
   // a caller who repeats until `more` is false must get to an end, also when none of these can be opened

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import {
-  canSendTo, endpointExists, findMessage, listAttempts, listAttemptsOf, listDead, listDeliveries, listLivingTargets,
+  canSendTo, deadStreams, endpointExists, findMessage, listAttempts, listAttemptsOf, listDead, listDeliveries, listLivingTargets,
   listMessages, listReplayable, markExpunged, openStreamsOfEndpoint,
 } from "../../../src/storage/history-read.ts";
 import { addEndpoint, attempt, delivery, FAILURE, message, ofQueue, T0, TENANT, write } from "./rows.ts";
@@ -154,6 +154,9 @@ describe("deliveries", () => {
       { stream: STREAM, offset: 2, endpointId: "ep_1" },
     ]);
     expect(await listReplayable(db, TENANT, { endpointId: "ep_1" }, 1)).toHaveLength(1);
+    expect(await deadStreams(db, TENANT, {}, 9)).toEqual([STREAM]);
+    expect(await listReplayable(db, TENANT, {}, 10, new Map([[STREAM, 2]]))).toEqual([{ stream: STREAM, offset: 2, endpointId: "ep_1" }]);
+    expect(await listReplayable(db, TENANT, {}, 10, new Map([["ten_a/topics/other", 2]]))).toHaveLength(2);
   });
 
   it("to what is not an endpoint can always be replayed", async () => {
@@ -245,6 +248,7 @@ describe("query plans", () => {
     ["the next page of the dead", (db) => listDead(db, TENANT, {}, { ...page, after: [T0, STREAM, 0, "ep_1"] }), /deliveries_dead \(tenant_id=\? AND \(message_time,stream,offset,endpoint_id\)<\(\?,\?,\?,\?\)\)/],
     ["dead deliveries of an endpoint", (db) => listDead(db, TENANT, { ...period, endpointId: "ep_1" }, page), /deliveries_unfinished \(tenant_id=\? AND status=\? AND endpoint_id=\? AND message_time>\? AND message_time<\?\)/],
     ["what can be replayed", (db) => listReplayable(db, TENANT, period, 9), /deliveries_dead \(tenant_id=\? AND message_time>\? AND message_time<\?\)/],
+    ["the streams of the dead", (db) => deadStreams(db, TENANT, period, 9), /deliveries_dead \(tenant_id=\? AND message_time>\? AND message_time<\?\)/],
     ["living targets", (db) => listLivingTargets(db, TENANT, of, { after: "", limit: 9 }), /PRIMARY KEY \(tenant_id=\? AND message_time=\? AND stream=\? AND offset=\? AND endpoint_id>\?\)/],
     ["a target", (db) => canSendTo(db, TENANT, of, "ep_1"), /PRIMARY KEY \(tenant_id=\? AND message_time=\? AND stream=\? AND offset=\? AND endpoint_id=\?\)/],
     ["attempts of deliveries", (db) => listAttemptsOf(db, TENANT, [{ ...row, messageId: "", messageTimeMs: T0, topic: "", status: "open", reason: null, nextAttemptAtMs: null, updatedAtMs: 0 }]), /PRIMARY KEY \(tenant_id=\? AND endpoint_id=\? AND time=\?\)/],

@@ -22,7 +22,7 @@ type Call = { readonly call: string; readonly stream: string; readonly of?: unkn
 function gateway(scopes: readonly Scope[] = ["read", "manage"], tenantId = TENANT) {
   const { db, sqlite } = openDatabase();
   const calls: Call[] = [];
-  const streams = { content: { ok: true, contentType: "text/html", body: new Uint8Array([60, 255, 0]) } as Content, opens: true };
+  const streams = { earliestOffset: 0, content: { ok: true, contentType: "text/html", body: new Uint8Array([60, 255, 0]) } as Content, opens: true };
   const stub = (name: string) => ({
     content: async (stream: string, offset: number) => (calls.push({ call: "content", stream, of: offset }), streams.content),
     expunge: async (stream: string, offset: number) => (calls.push({ call: "expunge", stream, of: offset }), true),
@@ -31,6 +31,7 @@ function gateway(scopes: readonly Scope[] = ["read", "manage"], tenantId = TENAN
       calls.push({ call: "reopen", stream, of: refs });
       return streams.opens ? refs.length : 0;
     },
+    describe: async () => ({ earliestOffset: streams.earliestOffset, nextOffset: 100, earliestTimeMs: null, bytes: 0 }),
     flushHistory: async (stream: string) => void calls.push({ call: "flush", stream }),
   });
   const app = createRouter();
@@ -426,6 +427,18 @@ describe("the history of an endpoint", () => {
     const response = await send("POST", "/v1/endpoints/ep_1/recover", period);
     expect([response.status, await response.json()]).toEqual([202, { count: 2, more: false }]);
     expect(calls[0]?.of).toEqual([1, 2].map((offset) => ({ offset, endpointId: "ep_1" })));
+  });
+
+  it("counts in a dry run what would be opened, without the messages that their stream no longer has", async () => {
+    const { db, send, calls, streams } = gateway();
+    await addEndpoint(db, "ep_1");
+    await write(db, { deliveries: [0, 1, 2, 3].map((offset) => delivery(offset, "ep_1", { status: "dead" })) });
+    streams.earliestOffset = 3;
+    for (const dryRun of [true, false]) {
+      const response = await send("POST", "/v1/endpoints/ep_1/recover", { since: toTime(T0), dryRun });
+      expect(await response.json()).toEqual({ count: 1, more: false });
+    }
+    expect(calls[0]?.of).toEqual([{ offset: 3, endpointId: "ep_1" }]);
   });
 
   it("I7: of another tenant's endpoint is 404, exactly as of none", async () => {
