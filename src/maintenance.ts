@@ -7,6 +7,7 @@ import { pruneIdempotencyKeys } from "./storage/idempotency.ts";
 import { pruneJobs } from "./storage/jobs.ts";
 import { reencryptBatch } from "./storage/reencrypt.ts";
 import { deleteExpiredSourceSecrets } from "./storage/source-secrets.ts";
+import { wakeOverdueStreams } from "./streams/wake-overdue.ts";
 
 const MINUTE_MS = 60 * 1000;
 const DAY_MS = 24 * 60 * 60 * 1000;
@@ -17,6 +18,7 @@ const REENCRYPT_LIMIT = 200;
 export async function maintain(env: Cloudflare.Env, { config, keyRing }: Isolate, nowMs: number): Promise<void> {
   const db = env.DB;
   const tasks = {
+    "streams.woken": () => wakeOverdueStreams(env, nowMs),
     "history.pruned": () => pruneHistory(db, nowMs - config.historyRetentionDays * DAY_MS, PRUNE_LIMIT),
     "jobs.pruned": () => pruneJobs(db, nowMs - config.historyRetentionDays * DAY_MS, PRUNE_LIMIT),
     "idempotency-keys.pruned": () => pruneIdempotencyKeys(db, nowMs - DAY_MS, PRUNE_LIMIT),

@@ -1,4 +1,5 @@
 import { DurableObject } from "cloudflare:workers";
+import { pendingAlarm } from "../pending-alarm.ts";
 import type { TakenMessage } from "./claim-check.ts";
 import type { BoxedMessage, BoxSettings, MailboxObjectApi, Take, TakeOptions } from "./durable-object-contract.ts";
 import { formatHandle, Leases } from "./durable-object-leases.ts";
@@ -37,7 +38,7 @@ export class MailboxObject extends DurableObject<Cloudflare.Env> implements Mail
     this.#tables = hasTables(sql) ? openTables(sql) : null;
     this.#retentionSeconds = kv.get<number>("retentionSeconds") ?? null;
     void ctx.blockConcurrencyWhile(async () => {
-      this.#alarmAtMs = await ctx.storage.getAlarm();
+      this.#alarmAtMs = await pendingAlarm(ctx.storage, Date.now());
     });
   }
 

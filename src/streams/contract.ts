@@ -102,6 +102,8 @@ export interface StreamApi {
   replay(stream: string, request: ReplayRequest): Promise<ReplayStarted>;
   /** Ends a replay: what it has opened goes on. One that ended already, or never was, stays as it is. */
   stopReplay(stream: string, jobId: string): Promise<void>;
+  /** Sees to it that what is open has an alarm to watch over it. */
+  wake(stream: string): Promise<void>;
   describe(stream: string): Promise<LogDescription>;
   /** A bounded stretch of the log; at its end waits for more, where asked to. */
   readLog(stream: string, request: LogReadRequest): Promise<LogReadResult>;

@@ -1,6 +1,7 @@
 import { DurableObject } from "cloudflare:workers";
 import type { DeliveryRef, DeliveryResult } from "../delivery/outcome.ts";
 import { describeError, log } from "../log.ts";
+import { pendingAlarm } from "../pending-alarm.ts";
 import { writeHistory } from "../storage/history-write.ts";
 import { ChosenIds } from "./chosen-ids.ts";
 import { answerAll, CommitQueue, type PendingAppend } from "./commit-queue.ts";
@@ -25,6 +26,8 @@ import { UntoldEnds } from "./untold-ends.ts";
 
 /** While anything is open, the object wakes at least this often, also after the process was killed. */
 const WATCH_INTERVAL_MS = 5_000;
+/** An alarm that is this late was lost, and is set again. */
+const LOST_ALARM_MS = 10_000;
 /** After a restart: time for attempts that outlived it to report, before they are made again. */
 const RECOVERY_DELAY_MS = 2_000;
 /** Settled first attempts are made durable by the next commit, or after this long. */
@@ -76,7 +79,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     this.#replays = new ReplayRunner({ sql, log: this.#log, outbox: this.#outbox, history: this.#history, db: env.DB });
     this.#firstAttempts = new FirstAttempts(delivererOf(ctx), (results) => this.#apply(results));
     void ctx.blockConcurrencyWhile(async () => {
-      this.#alarmAtMs = await ctx.storage.getAlarm();
+      this.#alarmAtMs = await pendingAlarm(ctx.storage, Date.now());
       this.#recover();
     });
   }
@@ -139,6 +142,11 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
   async stopReplay(stream: string, jobId: string): Promise<void> {
     this.#replays.stop(jobId, Date.now());
     await this.#replays.report(stream, Date.now());
+  }
+
+  async wake(stream: string): Promise<void> {
+    this.#remember(stream);
+    this.#watch(null);
   }
 
   async describe(_stream: string): Promise<LogDescription> {
@@ -399,6 +407,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
   /** Sees to it that the object wakes when something may be overdue, whatever happens to the process. */
   #watch(atMs: number | null): void {
     const nowMs = Date.now();
+    if (this.#alarmAtMs !== null && this.#alarmAtMs < nowMs - LOST_ALARM_MS) this.#alarmAtMs = null;
     // The alarm looks at everything again when it runs, so one that comes soon is enough.
     if (this.#alarmAtMs !== null && this.#alarmAtMs <= nowMs + WATCH_INTERVAL_MS) return;
     const busy = this.#outbox.hasInFlight() || !this.#history.isIdle || !this.#commits.isEmpty || this.#committing;

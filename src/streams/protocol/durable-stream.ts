@@ -1,5 +1,6 @@
 import { DurableObject } from "cloudflare:workers";
 import { describeError, log } from "../../log.ts";
+import { pendingAlarm } from "../../pending-alarm.ts";
 import { LiveWaiters } from "../live-waiters.ts";
 import { appendGroup } from "./append-group.ts";
 import { DEFAULT_CONTENT_TYPE, isJsonMode, mediaType, unitsOf } from "./content.ts";
@@ -253,7 +254,7 @@ export class DurableStream extends DurableObject<Cloudflare.Env> implements Dura
 
   async #wakeBy(atMs: number): Promise<void> {
     const soonMs = Math.min(atMs, Date.now() + MAX_SLEEP_MS);
-    const setMs = await this.ctx.storage.getAlarm();
+    const setMs = await pendingAlarm(this.ctx.storage, Date.now());
     if (setMs === null || setMs > soonMs) await this.ctx.storage.setAlarm(soonMs);
   }
 
