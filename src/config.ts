@@ -21,6 +21,8 @@ export type Config = {
   readonly jwtIssuers: readonly Issuer[];
   /** Of one tenant in one isolate, where the tenant has no limit of its own. */
   readonly requestsPerSecond: number;
+  /** More than so many messages in a queue, or one older than that, is a backlog that operators are told of. */
+  readonly backlog: { readonly messages: number; readonly seconds: number };
   readonly mailbox: MailboxSettings;
 };
 
@@ -57,6 +59,8 @@ const Variables = z.object({
   POSTERN_HISTORY_RETENTION_DAYS: z.coerce.number().int().min(1).max(3650).default(30),
   POSTERN_JWT_ISSUERS: optionalText,
   POSTERN_REQUESTS_PER_SECOND: z.coerce.number().int().min(1).max(1_000_000).default(10_000),
+  POSTERN_BACKLOG_MESSAGES: z.coerce.number().int().min(1).max(1_000_000_000).default(1_000),
+  POSTERN_BACKLOG_SECONDS: z.coerce.number().int().min(1).max(1_209_600).default(900),
   POSTERN_MAILBOX: optionalText.pipe(z.enum(["sqs", "durable-object"], { error: "must be `sqs` or `durable-object`" }).nullable()),
   POSTERN_SQS_ENDPOINT: optionalText.pipe(z.url({ protocol: /^https?$/, error: "must be an http(s) URL" }).nullable()),
   // With the tenant, an id, `-dlq` and `.fifo` after it, a name must fit the 80 characters SQS allows.
@@ -90,6 +94,7 @@ export function parseConfig(env: unknown): Config {
     historyRetentionDays: variables.POSTERN_HISTORY_RETENTION_DAYS,
     jwtIssuers: variables.POSTERN_JWT_ISSUERS === null ? [] : parseIssuers(variables.POSTERN_JWT_ISSUERS, allowHosts),
     requestsPerSecond: variables.POSTERN_REQUESTS_PER_SECOND,
+    backlog: { messages: variables.POSTERN_BACKLOG_MESSAGES, seconds: variables.POSTERN_BACKLOG_SECONDS },
     mailbox: mailboxSettings(variables),
   };
 }

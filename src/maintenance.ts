@@ -1,6 +1,8 @@
 import { recallStranded } from "./delivery/recall-stranded.ts";
 import type { Isolate } from "./isolate.ts";
 import { describeError, log } from "./log.ts";
+import { publishOperatorEvents } from "./operator-events/publish-pending.ts";
+import { watchQueueBacklogs } from "./operator-events/queue-backlogs.ts";
 import { deleteExpiredSecrets } from "./storage/endpoint-secrets.ts";
 import { pruneHistory } from "./storage/history-prune.ts";
 import { pruneIdempotencyKeys } from "./storage/idempotency.ts";
@@ -12,11 +14,14 @@ import { wakeOverdueStreams } from "./streams/wake-overdue.ts";
 const MINUTE_MS = 60 * 1000;
 const DAY_MS = 24 * 60 * 60 * 1000;
 const PRUNE_LIMIT = 50_000;
+/** How often backlogs are looked for, in minutes: each look asks a mailbox and wakes a stream. */
+const BACKLOG_MINUTES = 5;
 const REENCRYPT_LIMIT = 200;
 
 /** What the cron does every minute: bounded portions, so that a backlog is worked off over several runs. */
 export async function maintain(env: Cloudflare.Env, { config, keyRing }: Isolate, nowMs: number): Promise<void> {
   const db = env.DB;
+  const minute = Math.floor(nowMs / MINUTE_MS);
   const tasks = {
     "streams.woken": () => wakeOverdueStreams(env, nowMs),
     "history.pruned": () => pruneHistory(db, nowMs - config.historyRetentionDays * DAY_MS, PRUNE_LIMIT),
@@ -27,7 +32,9 @@ export async function maintain(env: Cloudflare.Env, { config, keyRing }: Isolate
     "source-secrets.expired": () => deleteExpiredSourceSecrets(db, nowMs),
     "secrets.reencrypted": () => reencryptBatch(db, keyRing, REENCRYPT_LIMIT),
     // last, for a mailbox may be slow
-    "queue.recalled": () => recallStranded(env, Math.floor(nowMs / MINUTE_MS)),
+    "queue.recalled": () => recallStranded(env, minute),
+    "queue.backlogs": () => (minute % BACKLOG_MINUTES === 0 ? watchQueueBacklogs(env, minute / BACKLOG_MINUTES, nowMs) : 0),
+    "operator-events.published": () => publishOperatorEvents(env),
   };
   for (const [name, task] of Object.entries(tasks)) {
     try {

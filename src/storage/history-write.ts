@@ -2,6 +2,8 @@ import {
   type HistoryAttempt, type HistoryBatch, type HistoryDelivery, type HistoryMessage, supersedes,
 } from "../streams/history-records.ts";
 import { parseStreamName } from "../streams/ref.ts";
+import type { StoredEvent } from "../operator-events/event.ts";
+import { insertOperatorEvents } from "./operator-events.ts";
 import { rememberStream } from "./streams.ts";
 
 /**
@@ -45,8 +47,9 @@ const INSERT_ATTEMPTS = `
 /**
  * Writes what a stream reports: one statement a table for each megabyte or so, the tables of one part as one
  * transaction. Idempotent by key, so a batch whose write was cut off is simply written again. Rejects with D1's error.
+ * `events` is what operators are to be told of it.
  */
-export async function writeHistory(db: D1Database, batch: HistoryBatch): Promise<void> {
+export async function writeHistory(db: D1Database, batch: HistoryBatch, events: readonly StoredEvent[] = []): Promise<void> {
   const tables = [
     { sql: INSERT_MESSAGES, parts: parts(batch.messages.map(messageRow)) },
     { sql: INSERT_ATTEMPTS, parts: parts(batch.attempts.map(attemptRow)) },
@@ -61,6 +64,7 @@ export async function writeHistory(db: D1Database, batch: HistoryBatch): Promise
     });
     // A stream is known from its first message on.
     if (round === 0 && first !== undefined) statements.push(rememberStream(db, parseStreamName(batch.stream), first.timeMs));
+    if (round === 0 && events.length > 0) statements.push(insertOperatorEvents(db, events));
     await db.batch(statements);
   }
 }

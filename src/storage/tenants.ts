@@ -86,7 +86,7 @@ export function endTenantStatements(db: D1Database, id: string, nowMs: number): 
     db.prepare("UPDATE tenants SET name = '', deleted_at = coalesce(deleted_at, ?2) WHERE id = ?1").bind(id, nowMs),
     // each takes along what refers to it: secrets and subscriptions, bindings, confirmations. A queue can only go once
     // it has no members.
-    ...["tokens", "endpoints", "queues", "sources", "tenant_signing_keys", "idempotency_keys", "audit", "topics", "streams", "jobs", "consumer_offsets"].map((table) =>
+    ...["tokens", "endpoints", "queues", "sources", "tenant_signing_keys", "idempotency_keys", "audit", "topics", "streams", "jobs", "consumer_offsets", "operator_events"].map((table) =>
       db.prepare(`DELETE FROM ${table} WHERE tenant_id = ?1`).bind(id),
     ),
   ];

@@ -1,6 +1,8 @@
 import { DurableObject } from "cloudflare:workers";
 import type { DeliveryRef, DeliveryResult } from "../delivery/outcome.ts";
 import { describeError, log } from "../log.ts";
+import { deadDeliveryEvents } from "../operator-events/dead-deliveries.ts";
+import { tryPublishOperatorEvents } from "../operator-events/publish-pending.ts";
 import { pendingAlarm } from "../pending-alarm.ts";
 import { writeHistory } from "../storage/history-write.ts";
 import { ChosenIds } from "./chosen-ids.ts";
@@ -8,6 +10,7 @@ import { answerAll, CommitQueue, type PendingAppend } from "./commit-queue.ts";
 import type {
   Append, Appended, AppendResult, Content, DeliveryJob, LogDescription, ReplayRequest, ReplayStarted, RetentionSettings, StreamApi, Work,
 } from "./contract.ts";
+import { deadOf } from "./dead-of.ts";
 import { FirstAttempts } from "./first-attempts.ts";
 import { HistoryWriter } from "./history-writer.ts";
 import type { HistoryBatch } from "./history-records.ts";
@@ -65,14 +68,15 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     this.#chosenIds = new ChosenIds(sql);
     this.#retention = new Retention(kv, this.#log);
     this.#name = kv.get<string>("name") ?? null;
+    const untold = new UntoldEnds(sql);
     const historyWorld = {
       stream: () => this.#stream(),
-      write: (batch: HistoryBatch) => writeHistory(env.DB, batch),
+      write: (batch: HistoryBatch) => this.#writeHistory(batch, untold),
       inBackground: (promise: Promise<unknown>) => ctx.waitUntil(promise),
       onWritten: () => this.#scheduleCheckpoint(),
       settledBefore: () => this.#outbox.settledBefore(this.#log.nextOffset),
       retell: (fromOffset: number) => retell(this.#log, this.#outbox, fromOffset, Date.now()),
-      untold: new UntoldEnds(sql),
+      untold,
     };
     const { settledBefore, historyBefore } = this.#log.checkpoint;
     this.#history = new HistoryWriter(historyWorld, Math.min(settledBefore, historyBefore), this.#log.nextOffset);
@@ -353,6 +357,12 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
         log("warn", "queue.send-failed", { stream: this.#name, jobs: jobs.length, error: describeError(error) });
       }),
     );
+  }
+
+  async #writeHistory(batch: HistoryBatch, untold: UntoldEnds): Promise<void> {
+    const events = await deadDeliveryEvents(batch.stream, deadOf(batch, this.#log, untold));
+    await writeHistory(this.env.DB, batch, events);
+    if (events.length > 0) this.ctx.waitUntil(tryPublishOperatorEvents(this.env));
   }
 
   #checkpointNow(): { settledBefore: number; historyBefore: number } {

@@ -17,8 +17,11 @@ const { values } = parseArgs({
 const minutes = Number(values.minutes);
 if (!(minutes > 0)) throw new Error(`--minutes is "${values.minutes}": it must be a number above 0`);
 
+const interrupted = new AbortController();
+for (const name of ["SIGINT", "SIGTERM"] as const) process.once(name, () => interrupted.abort());
+
 const SHOWN = 10;
-const { checks, counts, logs } = await runChaos({ seed: values.seed, durationMs: minutes * 60_000, say: console.info });
+const { checks, counts, logs } = await runChaos({ seed: values.seed, durationMs: minutes * 60_000, say: console.info, signal: interrupted.signal });
 if (values.logs !== undefined) writeFileSync(values.logs, logs);
 console.info(Object.entries(counts).map(([name, count]) => `${name} ${count}`).join(", "));
 for (const { name, counts: counted, violations } of checks) {

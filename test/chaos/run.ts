@@ -22,6 +22,8 @@ export type ChaosOptions = {
   readonly seed: string;
   readonly durationMs: number;
   readonly say: (line: string) => void;
+  /** Ends the gateway with the run. */
+  readonly signal?: AbortSignal;
 };
 
 export type ChaosReport = {
@@ -76,7 +78,7 @@ const FIXED: readonly Wanted[] = [
 ];
 
 /** One run: traffic and faults for the time given, then healing, quiet and the checks. */
-export async function runChaos({ seed, durationMs, say }: ChaosOptions): Promise<ChaosReport> {
+export async function runChaos({ seed, durationMs, say, signal }: ChaosOptions): Promise<ChaosReport> {
   const random = randomOf(seed);
   const ledgers = newLedgers();
   const startedAtMs = Date.now();
@@ -89,6 +91,7 @@ export async function runChaos({ seed, durationMs, say }: ChaosOptions): Promise
     env: { ...faultyEnvironment(control), POSTERN_ALLOW_HOSTS: receiver.host, POSTERN_MAILBOX: "sqs", POSTERN_SQS_ENDPOINT: sqs.url, POSTERN_SNS_ENDPOINT: simulator.url, ...KEYS },
   });
   const world: World = { random, ledgers, gateway, up: Promise.resolve(), stopping: false };
+  signal?.addEventListener("abort", () => void world.gateway.dispose().finally(() => process.exit(1)));
   try {
     const { topicArn, sourceId } = await setUp(world, receiver, durationMs);
     const pullers = startPullers(world, fixedMailboxes(world));

@@ -268,8 +268,8 @@ describe("endpoints", () => {
     await setEndpointHealth(env.DB, id, 1000);
     await setEndpointHealth(env.DB, id, 2000);
     expect(await findDeliveryEndpoints(env.DB, [id])).toMatchObject([{ failing_since: 1000 }]);
-    expect(await disableEndpoint(env.DB, id, "answered 410", Date.now())).toBe(true);
-    expect(await disableEndpoint(env.DB, id, "again", Date.now())).toBe(false);
+    expect(await disableEndpoint(env.DB, { id, tenantId: "default" }, "answered 410", Date.now())).toBe(true);
+    expect(await disableEndpoint(env.DB, { id, tenantId: "default" }, "again", Date.now())).toBe(false);
     expect((await call("GET", `/v1/endpoints/${id}`)).json).toMatchObject({ status: "disabled", disabledReason: "answered 410" });
     expect((await call("GET", "/v1/endpoints?status=disabled")).json["data"]).toMatchObject([{ id }]);
     expect(await transit("pause")).toBe("disabled");
