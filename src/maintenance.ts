@@ -3,6 +3,7 @@ import type { Isolate } from "./isolate.ts";
 import { describeError, log } from "./log.ts";
 import { publishOperatorEvents } from "./operator-events/publish-pending.ts";
 import { watchQueueBacklogs } from "./operator-events/queue-backlogs.ts";
+import { pruneCircuits } from "./storage/endpoint-circuits.ts";
 import { deleteExpiredSecrets } from "./storage/endpoint-secrets.ts";
 import { pruneHistory } from "./storage/history-prune.ts";
 import { pruneIdempotencyKeys } from "./storage/idempotency.ts";
@@ -27,6 +28,7 @@ export async function maintain(env: Cloudflare.Env, { config, keyRing }: Isolate
     "history.pruned": () => pruneHistory(db, nowMs - config.historyRetentionDays * DAY_MS, PRUNE_LIMIT),
     "jobs.pruned": () => pruneJobs(db, nowMs - config.historyRetentionDays * DAY_MS, PRUNE_LIMIT),
     "idempotency-keys.pruned": () => pruneIdempotencyKeys(db, nowMs - DAY_MS, PRUNE_LIMIT),
+    "circuits.pruned": () => pruneCircuits(db, nowMs),
     // first, so that what no longer signs is not encrypted again
     "secrets.expired": () => deleteExpiredSecrets(db, nowMs),
     "source-secrets.expired": () => deleteExpiredSourceSecrets(db, nowMs),

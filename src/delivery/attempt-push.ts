@@ -17,6 +17,8 @@ export type PushTask = {
   readonly claim: Claim;
   readonly endpoint: DeliveryEndpoint;
   readonly others: number;
+  /** Gives the permit back that was had for it, where its endpoint wants only so many at once. Never throws. */
+  readonly leave?: () => Promise<void>;
 };
 
 export type PushContext = {

@@ -26,6 +26,8 @@ export type DeliveryEndpoint = {
   readonly retryScheduleSeconds: readonly number[];
   /** Requests a second at most; null for no limit. */
   readonly rateLimit: number | null;
+  /** Attempts under way at once at most; absent for no limit. */
+  readonly maxConcurrency?: number;
   /** Deliveries in stream order, one at a time. */
   readonly ordered: boolean;
   /** Of a push endpoint: where messages go that pushing could not deliver. */

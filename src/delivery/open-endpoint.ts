@@ -47,6 +47,7 @@ export async function openDeliveryEndpoint(row: EndpointWithSecrets, keyRing: Ke
     timeoutSeconds: row.timeout_seconds,
     retryScheduleSeconds: row.retry_schedule,
     rateLimit: row.rate_limit,
+    ...(row.max_concurrency === null ? {} : { maxConcurrency: row.max_concurrency }),
     ordered: row.ordered,
     fallback: row.fallback,
     failingSinceMs: row.failing_since,

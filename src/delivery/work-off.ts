@@ -49,6 +49,10 @@ export async function workOff(group: DeliveryGroup, collector: ResultCollector, 
     mailbox: openMailbox(env, isolate.config),
     reserveTurns: (endpointId, count, perSecond, returning) =>
       rateGate(env.RATE_GATES, endpointId).reserve(count, perSecond, returning),
+    permits: {
+      take: (endpointId, count, max, lastsMs) => rateGate(env.RATE_GATES, endpointId).take(count, max, lastsMs),
+      giveBack: (endpointId, permit) => rateGate(env.RATE_GATES, endpointId).giveBack(permit),
+    },
     returning: workOffWorld.returning,
     streamOf: (name) => streamStub(env.STREAMS, name),
     answerQuery: (messageId, answer) => answerCaller(env, stream.tenantId, messageId, answer),

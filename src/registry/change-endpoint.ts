@@ -95,6 +95,7 @@ function columnsOf(patch: EndpointPatch): WritableChange {
   if (patch.timeoutSeconds !== undefined) change.timeout_seconds = patch.timeoutSeconds;
   if (patch.retrySchedule !== undefined) change.retry_schedule = [...patch.retrySchedule];
   if (patch.rateLimit !== undefined) change.rate_limit = patch.rateLimit;
+  if (patch.maxConcurrency !== undefined) change.max_concurrency = patch.maxConcurrency;
   if (patch.ordered !== undefined) change.ordered = patch.ordered;
   if (patch.fallback !== undefined) change.fallback = patch.fallback;
   if (patch.description !== undefined) change.description = patch.description;

@@ -24,7 +24,7 @@ export async function createEndpoint(
   const secretId = newId("sec", nowMs);
   const row = await newRow(world, input);
   const topics = [...new Set(input.topics)];
-  const endpoint: EndpointWithTopics = { ...row, topics };
+  const endpoint: EndpointWithTopics = { ...row, topics, circuit_opened_at: null };
   const view = await viewEndpoint(endpoint, keyRing);
   const selection = {
     filter: input.filter === null ? null : JSON.stringify(input.filter),
@@ -105,6 +105,7 @@ async function newRow({ keyRing, tenantId, nowMs }: RegistryWorld, input: NewEnd
     timeout_seconds: input.timeoutSeconds,
     retry_schedule: [...input.retrySchedule],
     rate_limit: input.rateLimit,
+    max_concurrency: input.maxConcurrency,
     ordered: input.ordered,
     fallback: input.fallback,
     description: input.description,

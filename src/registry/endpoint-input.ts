@@ -20,6 +20,7 @@ export type EndpointSettings = {
   /** Seconds between attempts. */
   readonly retrySchedule: readonly number[];
   readonly rateLimit: number | null;
+  readonly maxConcurrency: number | null;
   readonly ordered: boolean;
   readonly fallback: "pull" | null;
   readonly description: string | null;

@@ -22,6 +22,7 @@ const Columns = z.object({
   timeout_seconds: z.number(),
   retry_schedule: json(z.array(z.number())),
   rate_limit: z.number().nullable(),
+  max_concurrency: z.number().nullable(),
   ordered: z.number().transform((flag) => flag === 1),
   fallback: z.literal("pull").nullable(),
   description: z.string().nullable(),

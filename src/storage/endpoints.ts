@@ -6,7 +6,11 @@ export { disableEndpoint, type EndpointWithSecrets, findDeliveryEndpoints, setEn
 export type { EndpointRow } from "./endpoint-row.ts";
 
 /** With the patterns of its subscriptions, oldest first, each once. */
-export type EndpointWithTopics = EndpointRow & { readonly topics: readonly string[] };
+export type EndpointWithTopics = EndpointRow & {
+  readonly topics: readonly string[];
+  /** Since when it is tried now and then only, ms; null while its circuit is closed. */
+  readonly circuit_opened_at: number | null;
+};
 
 /** What a PATCH may set; what it leaves out stays. */
 export type EndpointChange = Partial<
@@ -17,7 +21,8 @@ export type EndpointFilter = { readonly status?: EndpointStatus | undefined; rea
 
 const SELECT_WITH_TOPICS = `SELECT ${ENDPOINT_COLUMNS.map((column) => `e.${column}`).join(", ")},
   (SELECT json_group_array(s.topic ORDER BY s.id) FROM subscriptions s
-     WHERE s.endpoint_id = e.id AND s.topic IS NOT NULL) AS topics
+     WHERE s.endpoint_id = e.id AND s.topic IS NOT NULL) AS topics,
+  (SELECT min(c.opened_at) FROM endpoint_circuits c WHERE c.endpoint_id = e.id) AS circuit_opened_at
   FROM endpoints e`;
 
 /** Adds an endpoint; part of a batch. Fails with what {@link isNodeTaken} knows when its node name is taken. */
@@ -38,12 +43,13 @@ export function selectEndpoint(db: D1Database, tenantId: string, id: string): D1
 }
 
 const NameList = z.string().transform((text): unknown => JSON.parse(text)).pipe(z.array(z.string()));
-const Topics = z.object({ topics: NameList });
+const Shown = z.object({ topics: NameList, circuit_opened_at: z.number().nullable() });
 
 /** A row of {@link selectEndpoint}; null when there is none. */
 export function parseEndpoint(row: unknown): EndpointWithTopics | null {
   if (row === undefined || row === null) return null;
-  return { ...parseEndpointRow(row), topics: [...new Set(Topics.parse(row).topics)] };
+  const { topics, circuit_opened_at } = Shown.parse(row);
+  return { ...parseEndpointRow(row), topics: [...new Set(topics)], circuit_opened_at };
 }
 
 export async function findEndpoint(db: D1Database, tenantId: string, id: string): Promise<EndpointWithTopics | null> {

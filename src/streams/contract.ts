@@ -31,8 +31,8 @@ export type Claim = DeliveryRef & { readonly attemptNumber: number };
 /** A message with the deliveries of it that are to be attempted now. */
 export type Work = { readonly message: StoredMessage; readonly claims: readonly Claim[] };
 
-/** A committed group on its way to the deliverer. */
-export type DeliveryGroup = { readonly stream: string; readonly work: readonly Work[] };
+/** A committed group on its way to the deliverer; `uncached`: its endpoints are read anew, for it has waited. */
+export type DeliveryGroup = { readonly stream: string; readonly work: readonly Work[]; readonly uncached?: true };
 
 /** A message of the queue `deliveries`: a reference, never a payload. */
 export type DeliveryJob = { readonly v: 1; readonly stream: string; readonly refs: readonly DeliveryRef[] };

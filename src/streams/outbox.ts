@@ -153,17 +153,27 @@ export class Outbox {
     );
   }
 
-  /** Makes everything of an endpoint that waits due at `nowMs`, the held included; how much that is. */
-  release(endpointId: string, nowMs: number): number {
-    this.#sql.exec("DELETE FROM holds WHERE endpoint_id = ?", endpointId);
-    this.#sql.exec(
-      `UPDATE open_deliveries SET status = 'waiting', sweeps = 0, next_at = ?1
-       WHERE endpoint_id = ?2 AND (status = 'held' OR (status = 'waiting' AND next_at > ?1))`,
-      nowMs, endpointId,
-    );
-    return this.#sql
-      .exec<{ n: number }>("SELECT count(*) AS n FROM open_deliveries WHERE endpoint_id = ? AND status = 'waiting'", endpointId)
-      .one().n;
+  /** Whether somebody attempts it right now. */
+  isClaimed({ offset, endpointId }: DeliveryRef, nowMs: number): boolean {
+    return (this.#claims.get(claimKey(offset, endpointId)) ?? 0) > nowMs;
+  }
+
+  /** What is attempted right now of an endpoint. */
+  claimedOffsets(endpointId: string, nowMs: number): number[] {
+    const suffix = claimKey("", endpointId);
+    return [...this.#claims].flatMap(([key, untilMs]) => (untilMs > nowMs && key.endsWith(suffix) ? [Number.parseInt(key, 10)] : []));
+  }
+
+  /** Nobody attempts it after all. */
+  unclaim({ offset, endpointId }: DeliveryRef): void {
+    this.#claims.delete(claimKey(offset, endpointId));
+  }
+
+  /** Its first attempt is not made: it has a row instead. */
+  forgetFirst(offset: number, endpointId: string): void {
+    const inFlight = this.#inFlight.get(offset);
+    inFlight?.endpointIds.delete(endpointId);
+    if (inFlight?.endpointIds.size === 0) this.#inFlight.delete(offset);
   }
 
   /** How much of an endpoint waits, up to a bound and without what is being attempted for the first time. */
@@ -186,17 +196,6 @@ export class Outbox {
       fromOffset, toOffset, endpointId,
     );
     return new Map(rows.toArray().map(({ offset, status }) => [offset, status === "dead" ? "dead" : "open"]));
-  }
-
-  /** The waiting deliveries of an endpoint that are due, oldest first. */
-  dueOf(endpointId: string, limit: number): DeliveryRef[] {
-    return this.#sql
-      .exec<{ offset: number }>(
-        "SELECT offset FROM open_deliveries WHERE endpoint_id = ? AND status = 'waiting' ORDER BY offset LIMIT ?",
-        endpointId, limit,
-      )
-      .toArray()
-      .map(({ offset }) => ({ offset, endpointId }));
   }
 
   /** Ends what is open of a message, as cancelled; returns it. */
@@ -281,8 +280,21 @@ export class Outbox {
     return found;
   }
 
-  /** One held delivery of each endpoint whose time to be asked again has come. */
-  probes(nowMs: number): DeliveryRef[] {
+  /** Sees to it that an endpoint which has held deliveries is asked again. */
+  hold(endpointId: string, nowMs: number): void {
+    this.#sql.exec(
+      "INSERT OR IGNORE INTO holds (endpoint_id, next_probe_at, probes) VALUES (?, ?, 0)",
+      endpointId, nowMs + FIRST_PROBE_MS,
+    );
+  }
+
+  /** Nothing of it is held any more. */
+  unhold(endpointId: string): void {
+    this.#sql.exec("DELETE FROM holds WHERE endpoint_id = ?", endpointId);
+  }
+
+  /** One held delivery of each endpoint whose time to be asked again has come; none of one that flows as it can. */
+  probes(nowMs: number, isFree: (endpointId: string) => boolean): DeliveryRef[] {
     const holds = this.#sql
       .exec<{ endpoint_id: string; probes: number }>("SELECT endpoint_id, probes FROM holds WHERE next_probe_at <= ?", nowMs)
       .toArray();
@@ -298,12 +310,10 @@ export class Outbox {
         this.#sql.exec("DELETE FROM holds WHERE endpoint_id = ?", endpointId);
         continue;
       }
-      const waitMs = Math.min(FIRST_PROBE_MS * 2 ** probes, MAX_PROBE_MS);
-      this.#sql.exec(
-        "UPDATE holds SET next_probe_at = ?, probes = probes + 1 WHERE endpoint_id = ?",
-        nowMs + waitMs, endpointId,
-      );
-      found.push({ offset: row.offset, endpointId });
+      const next = isFree(endpointId) ? probes + 1 : 0;
+      const waitMs = Math.min(FIRST_PROBE_MS * 2 ** Math.max(0, next - 1), MAX_PROBE_MS);
+      this.#sql.exec("UPDATE holds SET next_probe_at = ?, probes = ? WHERE endpoint_id = ?", nowMs + waitMs, next, endpointId);
+      if (isFree(endpointId)) found.push({ offset: row.offset, endpointId });
     }
     return found;
   }
@@ -374,7 +384,7 @@ export class Outbox {
        VALUES (?, ?, ?, ?, ?, ?, ?)`,
       delivery.offset, delivery.endpointId, delivery.messageId, delivery.messageTimeMs, status, attempts, nextAtMs,
     );
-    if (status === "held") this.#hold(delivery.endpointId, nowMs);
+    if (status === "held") this.hold(delivery.endpointId, nowMs);
   }
 
   #update(row: OpenRow, verdict: Verdict, nowMs: number): void {
@@ -387,14 +397,7 @@ export class Outbox {
       "UPDATE open_deliveries SET status = ?, attempts = ?, sweeps = 0, attempting = 0, next_at = ? WHERE offset = ? AND endpoint_id = ?",
       status, attempts, nextAtMs, row.offset, row.endpoint_id,
     );
-    if (status === "held") this.#hold(row.endpoint_id, nowMs);
-  }
-
-  #hold(endpointId: string, nowMs: number): void {
-    this.#sql.exec(
-      "INSERT OR IGNORE INTO holds (endpoint_id, next_probe_at, probes) VALUES (?, ?, 0)",
-      endpointId, nowMs + FIRST_PROBE_MS,
-    );
+    if (status === "held") this.hold(row.endpoint_id, nowMs);
   }
 }
 
@@ -420,6 +423,6 @@ function isEarly({ sweeps, next_at: nextAtMs }: OpenRow, nowMs: number): boolean
   return sweeps === 0 && nextAtMs !== null && nextAtMs > nowMs + EARLY_MS;
 }
 
-function claimKey(offset: number, endpointId: string): string {
+function claimKey(offset: number | "", endpointId: string): string {
   return `${offset}/${endpointId}`;
 }

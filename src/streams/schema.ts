@@ -60,6 +60,16 @@ CREATE TABLE IF NOT EXISTS holds (
   next_probe_at INTEGER NOT NULL,
   probes INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+-- endpoints that fail nearly always, so that they are tried now and then only; closed: D1 has yet to be told
+CREATE TABLE IF NOT EXISTS circuits (
+  endpoint_id TEXT PRIMARY KEY,
+  opened_at INTEGER NOT NULL,
+  probe_at INTEGER NOT NULL,
+  probes INTEGER NOT NULL,
+  failures INTEGER NOT NULL,
+  attempts INTEGER NOT NULL,
+  closed INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 -- stretches of the log that are delivered again to one endpoint; finished ones stay until D1 knows
 CREATE TABLE IF NOT EXISTS replays (
   job_id TEXT PRIMARY KEY,

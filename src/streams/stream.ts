@@ -1,6 +1,7 @@
 import { DurableObject } from "cloudflare:workers";
 import type { DeliveryRef, DeliveryResult } from "../delivery/outcome.ts";
 import { describeError, log } from "../log.ts";
+import { tellCircuit } from "../operator-events/circuits.ts";
 import { deadDeliveryEvents } from "../operator-events/dead-deliveries.ts";
 import { tryPublishOperatorEvents } from "../operator-events/publish-pending.ts";
 import { pendingAlarm } from "../pending-alarm.ts";
@@ -12,6 +13,7 @@ import type {
 } from "./contract.ts";
 import { deadOf } from "./dead-of.ts";
 import { FirstAttempts } from "./first-attempts.ts";
+import { FlowRunner } from "./flow-runner.ts";
 import { HistoryWriter } from "./history-writer.ts";
 import type { HistoryBatch } from "./history-records.ts";
 import { retell } from "./history-retelling.ts";
@@ -36,7 +38,6 @@ const RECOVERY_DELAY_MS = 2_000;
 /** Settled first attempts are made durable by the next commit, or after this long. */
 const CHECKPOINT_DELAY_MS = 1_000;
 const SWEEP_LIMIT = 2_000;
-const RELEASE_LIMIT = 2_000;
 
 /**
  * One stream of one tenant: its sequencer, durable log and outbox. A message is accepted when it is on disk here;
@@ -53,6 +54,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
   readonly #history: HistoryWriter;
   readonly #commits = new CommitQueue();
   readonly #firstAttempts: FirstAttempts;
+  readonly #flow: FlowRunner;
   #name: string | null;
   #committing = false;
   #alarmAtMs: number | null = null;
@@ -81,7 +83,15 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     const { settledBefore, historyBefore } = this.#log.checkpoint;
     this.#history = new HistoryWriter(historyWorld, Math.min(settledBefore, historyBefore), this.#log.nextOffset);
     this.#replays = new ReplayRunner({ sql, log: this.#log, outbox: this.#outbox, history: this.#history, db: env.DB });
-    this.#firstAttempts = new FirstAttempts(delivererOf(ctx), (results) => this.#apply(results));
+    const deliverer = delivererOf(ctx);
+    const apply = (results: readonly DeliveryResult[]): void => this.#apply(results);
+    this.#firstAttempts = new FirstAttempts(deliverer, apply);
+    this.#flow = new FlowRunner({
+      sql, log: this.#log, outbox: this.#outbox, deliverer, apply,
+      stream: () => this.#stream(),
+      tell: (endpointId, circuit) => tellCircuit(env, this.#stream(), endpointId, circuit),
+      inBackground: (promise) => ctx.waitUntil(promise),
+    });
     void ctx.blockConcurrencyWhile(async () => {
       this.#alarmAtMs = await pendingAlarm(ctx.storage, Date.now());
       this.#recover();
@@ -105,13 +115,15 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
 
   async claim(stream: string, refs: readonly DeliveryRef[]): Promise<readonly Work[]> {
     this.#remember(stream);
+    const nowMs = Date.now();
     const work: Work[] = [];
     for (const [offset, refsOfMessage] of Map.groupBy(refs, (ref) => ref.offset)) {
       const found = this.#log.read(offset);
       if (found === null || found.entry.expunged) continue;
-      const claims = this.#outbox.claim(refsOfMessage, Date.now());
+      const claims = this.#outbox.claim(this.#flow.admit(refsOfMessage, nowMs), nowMs);
       if (claims.length > 0) work.push({ message: found.message, claims });
     }
+    this.#flow.pump(nowMs);
     return work;
   }
 
@@ -166,7 +178,9 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
 
   async release(stream: string, endpointId: string): Promise<number> {
     this.#remember(stream);
-    return this.#release(endpointId);
+    const count = this.#flow.release(endpointId, Date.now());
+    this.#watch(null);
+    return count;
   }
 
   async content(_stream: string, offset: number): Promise<Content> {
@@ -212,13 +226,16 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     const nowMs = Date.now();
     this.#outbox.spill(nowMs);
     const overdue = this.#outbox.sweep(nowMs, SWEEP_LIMIT);
-    const refs = [...overdue, ...this.#outbox.probes(nowMs)];
+    const probes = this.#outbox.probes(nowMs, (endpointId) => this.#flow.isFree(endpointId));
+    const refs = [...this.#flow.admitSwept(overdue, nowMs), ...probes];
+    this.#flow.pump(nowMs);
     const replayed = this.ctx.storage.transactionSync(() => this.#open(this.#replays.step(nowMs), nowMs));
     this.#saveCheckpoint();
     this.#trim(nowMs);
     this.#watch(overdue.length === SWEEP_LIMIT ? nowMs : null);
     this.#enqueue([...refs.map((ref) => ({ ...ref, atMs: nowMs })), ...replayed]);
     await this.#history.flush();
+    await this.#flow.report();
     await this.#replays.report(this.#stream(), nowMs);
   }
 
@@ -288,12 +305,14 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
   #startFirstAttempts(entries: readonly LogEntry[], bodies: readonly Uint8Array[]): void {
     const nowMs = Date.now();
     this.#history.committed(entries, nowMs);
-    const queued = this.#firstAttempts.start(this.#stream(), entries, bodies, (offset, endpointIds) =>
+    const admitted = this.#flow.admitFirst(entries, nowMs);
+    const queued = this.#firstAttempts.start(this.#stream(), admitted, bodies, (offset, endpointIds) =>
       this.#outbox.claimFirst(offset, endpointIds, nowMs),
     );
     this.#enqueue(queued.map((ref) => ({ ...ref, atMs: nowMs })));
     this.#startAdvanced(nowMs);
     if (entries.some((entry) => entry.matched > MAX_LOGGED_TARGETS)) this.#setAlarm(nowMs);
+    if (admitted !== entries) this.#flow.pump(nowMs);
   }
 
   /** Applies results and sends what is to be tried again. Durable with the next commit, or the next checkpoint. */
@@ -303,17 +322,19 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     const answering = new Set<string>();
     for (const result of results) {
       const delivery = this.#outbox.settle(result, result.verdict, nowMs);
+      const comesAgain = this.#flow.settled(result, nowMs);
       if (delivery === null) continue;
       this.#history.settled(delivery, result.verdict, nowMs);
       if (result.verdict.status === "cancelled") this.#replays.endpointDeleted(delivery.endpointId, nowMs);
       if (result.attempt !== undefined) this.#history.attempt(delivery, result.attempt, result.by);
-      if (result.verdict.status === "open") due.push({ ...delivery, atMs: result.verdict.nextAttemptAtMs });
-      if (delivery.wasHeld && result.verdict.status !== "held") answering.add(delivery.endpointId);
+      if (result.verdict.status === "open" && comesAgain) due.push({ ...delivery, atMs: result.verdict.nextAttemptAtMs });
+      if (delivery.wasHeld && result.verdict.status !== "held" && this.#flow.isFree(delivery.endpointId)) answering.add(delivery.endpointId);
     }
-    for (const endpointId of answering) this.#release(endpointId);
+    for (const endpointId of answering) this.#flow.release(endpointId, nowMs);
     this.#enqueue(due);
     this.#startAdvanced(nowMs);
-    if (due.length > 0) this.#watch(null);
+    this.#flow.pump(nowMs);
+    if (due.length > 0 || answering.size > 0) this.#watch(null);
     this.#history.schedule();
     this.#scheduleCheckpoint();
   }
@@ -321,7 +342,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
   /** Starts what became the head of its lane. */
   #startAdvanced(nowMs: number): void {
     const work: Work[] = [];
-    for (const { offset, endpointId } of this.#outbox.takeAdvanced(nowMs)) {
+    for (const { offset, endpointId } of this.#flow.admitHeads(this.#outbox.takeAdvanced(nowMs), nowMs)) {
       const found = this.#log.read(offset);
       if (found !== null) work.push({ message: found.message, claims: [{ offset, endpointId, attemptNumber: 1 }] });
     }
@@ -336,15 +357,6 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
       this.#history.opened(delivery, nowMs, nowMs);
       return { offset, endpointId, atMs: nowMs };
     });
-  }
-
-  #release(endpointId: string): number {
-    const nowMs = Date.now();
-    const count = this.#outbox.release(endpointId, nowMs);
-    const due = this.#outbox.dueOf(endpointId, RELEASE_LIMIT);
-    this.#enqueue(due.map((ref) => ({ ...ref, atMs: nowMs })));
-    this.#watch(null);
-    return count;
   }
 
   /** Puts references on the queue; a queue that refuses is no loss, for the sweep finds what is overdue. */
@@ -392,7 +404,9 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
   #recover(): void {
     const nowMs = Date.now();
     // Nobody sends jobs for what a restart finds open: the alarm sweeps it.
-    const dueAtMs = nowMs + RECOVERY_DELAY_MS - SWEEP_GRACE_MS;
+    // Not all streams at the same moment, for they all start after an outage.
+    const delayMs = Math.round(RECOVERY_DELAY_MS * (1 + Math.random()));
+    const dueAtMs = nowMs + delayMs - SWEEP_GRACE_MS;
     this.#outbox.forgetAttempts(dueAtMs);
     const { nextOffset, checkpoint } = this.#log;
     for (let offset = checkpoint.settledBefore; offset < nextOffset; ) {
@@ -401,8 +415,9 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
       offset = (entries.at(-1)?.offset ?? nextOffset) + 1;
     }
     this.#replays.retell(nowMs);
-    if (checkpoint.settledBefore < nextOffset) this.#setAlarm(nowMs + RECOVERY_DELAY_MS);
+    if (checkpoint.settledBefore < nextOffset) this.#setAlarm(nowMs + delayMs);
     this.#history.schedule();
+    this.#flow.pump(nowMs);
     this.#watch(null);
   }
 
@@ -422,7 +437,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     if (this.#alarmAtMs !== null && this.#alarmAtMs <= nowMs + WATCH_INTERVAL_MS) return;
     const busy = this.#outbox.hasInFlight() || !this.#history.isIdle || !this.#commits.isEmpty || this.#committing;
     const wakes = [atMs, busy ? nowMs + WATCH_INTERVAL_MS : null, this.#outbox.nextWakeMs()];
-    wakes.push(this.#retention.nextTrimMs(), this.#replays.nextStepMs(nowMs));
+    wakes.push(this.#retention.nextTrimMs(), this.#replays.nextStepMs(nowMs), this.#flow.nextWakeMs());
     this.#setAlarm(Math.min(...wakes.filter((wake) => wake !== null)));
   }
 
