@@ -70,10 +70,21 @@ async function queueDestinations({ tenantId, name }: StreamRef, directory: Direc
     .filter((member) => typeof member === "object")
     .filter(({ kind, status }) => kind === "push" && status === "active");
   return ({ offset, attemptNumber }) => {
-    const endpoint = members[(offset + attemptNumber - 1) % members.length];
+    const endpoint = inTurn(members, offset)[(attemptNumber - 1) % members.length];
     if (endpoint === undefined) return { kind: "mailbox", box: boxOfQueue(queue) };
     return { kind: "push", endpoint, others: members.length - 1 };
   };
+}
+
+/** Every so many messages a member that fails is asked as if it did not, so that it is found well again. */
+const TRY_FAILING_EVERY = 10;
+
+/** The members in the order in which they are tried: by turns, and those that have only failed lately after the others. */
+function inTurn(members: readonly DeliveryEndpoint[], offset: number): readonly DeliveryEndpoint[] {
+  const rotated = (of: readonly DeliveryEndpoint[]): DeliveryEndpoint[] => [...of.slice(offset % of.length), ...of.slice(0, offset % of.length)];
+  const failing = members.filter(({ failingSinceMs }) => failingSinceMs !== null);
+  if (failing.length === 0 || failing.length === members.length || offset % TRY_FAILING_EVERY === 0) return rotated(members);
+  return [...rotated(members.filter(({ failingSinceMs }) => failingSinceMs === null)), ...rotated(failing)];
 }
 
 async function nodeDestinations({ tenantId, name }: StreamRef, directory: Directory, nowMs: number): Promise<DestinationOf> {

@@ -117,6 +117,7 @@ export class FlowRunner {
 
   /** Lets out what may go now, and comes back when more may. */
   pump(nowMs: number): void {
+    if (this.#control.allFree && this.#timer === null) return;
     const claims: Claim[] = [];
     for (const endpointId of this.#control.metered) claims.push(...this.#takeOf(endpointId, nowMs));
     if (claims.length > 0) this.#send(claims, nowMs);
