@@ -10,7 +10,8 @@ import type { Verdict } from "./outcome.ts";
 export type Destination =
   /** `others`: members of the queue that can be tried after this one. */
   | { readonly kind: "push"; readonly endpoint: DeliveryEndpoint; readonly others: number }
-  | { readonly kind: "mailbox"; readonly box: BoxRef }
+  /** `orderingKey`: the attribute by which its groups are made. */
+  | { readonly kind: "mailbox"; readonly box: BoxRef; readonly orderingKey?: string }
   /** The message becomes one of the stream of that queue. */
   | { readonly kind: "queue"; readonly stream: string }
   | { readonly kind: "none"; readonly verdict: Verdict };
@@ -104,6 +105,9 @@ function toEndpoint(endpoint: DeliveryEndpoint | Unreadable | undefined, nowMs: 
   }
   const fallsBack = endpoint.status === "disabled" && endpoint.fallback === "pull";
   if (endpoint.status !== "active" && !fallsBack) return { kind: "none", verdict: { status: "held", reason: endpoint.status } };
-  if (endpoint.kind === "pull" || fallsBack) return { kind: "mailbox", box: boxOfEndpoint(endpoint) };
+  if (endpoint.kind === "pull" || fallsBack) {
+    const { orderingKey } = endpoint;
+    return { kind: "mailbox", box: boxOfEndpoint(endpoint), ...(orderingKey === undefined ? {} : { orderingKey }) };
+  }
   return { kind: "push", endpoint, others: 0 };
 }

@@ -30,6 +30,8 @@ export type DeliveryEndpoint = {
   readonly maxConcurrency?: number;
   /** Deliveries in stream order, one at a time. */
   readonly ordered: boolean;
+  /** Of an ordered one: in order for each value of this attribute; absent: all in one order. */
+  readonly orderingKey?: string;
   /** Of a push endpoint: where messages go that pushing could not deliver. */
   readonly fallback: "pull" | null;
   /** Since when nothing but failures came back, ms; null while healthy. */

@@ -49,6 +49,7 @@ export async function openDeliveryEndpoint(row: EndpointWithSecrets, keyRing: Ke
     rateLimit: row.rate_limit,
     ...(row.max_concurrency === null ? {} : { maxConcurrency: row.max_concurrency }),
     ordered: row.ordered,
+    ...(row.ordering_key === null ? {} : { orderingKey: row.ordering_key }),
     fallback: row.fallback,
     failingSinceMs: row.failing_since,
   };

@@ -138,6 +138,17 @@ const MaxConcurrency = z
   .nullable()
   .openapi({ description: "Requests under way at once; null for no limit of its own" });
 
+const OrderingKey = z
+  .string()
+  .toLowerCase()
+  .regex(/^[a-z0-9_.-]{1,128}$/, { error: "Must be the name of an attribute: 1 to 128 of a-z, 0-9, `_`, `.` and `-`; or null." })
+  .nullable()
+  .openapi({
+    type: ["string", "null"],
+    description: "With `ordered`: an attribute. Messages with the same value of it come in order, one at a time; others do not wait for them",
+    example: "customer",
+  });
+
 const Fallback = z
   .literal("pull", { error: "Must be `pull` or null." })
   .nullable()
@@ -175,6 +186,7 @@ export const CreateEndpoint = z
     rateLimit: RateLimit.default(null),
     maxConcurrency: MaxConcurrency.default(null),
     ordered: z.boolean().default(false),
+    orderingKey: OrderingKey.default(null),
     fallback: Fallback.default(null),
     description: Description.default(null),
     metadata: Metadata.nullable().default(null),
@@ -200,6 +212,7 @@ export const PatchEndpoint = z
     rateLimit: RateLimit,
     maxConcurrency: MaxConcurrency,
     ordered: z.boolean(),
+    orderingKey: OrderingKey,
     fallback: Fallback,
     description: Description,
     metadata: Metadata.nullable(),
@@ -223,6 +236,7 @@ const endpointFields = {
   rateLimit: z.number().nullable(),
   maxConcurrency: z.number().nullable(),
   ordered: z.boolean(),
+  orderingKey: z.string().nullable(),
   fallback: z.literal("pull").nullable().openapi({ enum: ["pull", null] }),
   description: z.string().nullable(),
   metadata: z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()])),

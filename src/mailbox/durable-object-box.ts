@@ -160,7 +160,7 @@ export class MailboxObject extends DurableObject<Cloudflare.Env> implements Mail
     });
     if (!this.#ordered && lastFresh !== undefined) this.#freshFrom = lastFresh + 1;
     return seqs.map((seq) => {
-      const { groupKey: _groupKey, ...message } = tables.messages.read(seq);
+      const { groupKey: _groupKey, reopenedAtMs: _reopenedAtMs, ...message } = tables.messages.read(seq);
       return { ...message, receiveCount: tables.leases.receiveCount(seq), handle: formatHandle(seq, nonce) };
     });
   }

@@ -18,7 +18,7 @@ import {
   updateSelections,
 } from "../storage/subscriptions.ts";
 import { membershipStatements, newSubscriptions, sealHeaders } from "./create-endpoint.ts";
-import { type EndpointPatch, unmaskAuth, unmaskHeaders, urlFault } from "./endpoint-input.ts";
+import { type EndpointPatch, orderingFault, unmaskAuth, unmaskHeaders, urlFault } from "./endpoint-input.ts";
 import { type EndpointView, viewEndpoint } from "./endpoint-view.ts";
 import { authFaults, nameRefusal, sealAuth, signingKeyStatements } from "./outbound.ts";
 import { accept, type Fault, type Outcome, type Refusal, refuse } from "./refusal.ts";
@@ -76,6 +76,9 @@ function patchRefusal(
   const faults: Fault[] = [...otherFaults];
   const url = urlFault(current.kind, patch.url);
   if (url !== null) faults.push(url);
+  const { ordered = current.ordered, orderingKey = current.ordering_key } = patch;
+  const ordering = orderingFault({ ordered, orderingKey });
+  if (ordering !== null) faults.push(ordering);
   if (patch.filterScope !== undefined && patch.filter === undefined) {
     faults.push({ pointer: "/filterScope", detail: "says how to read `filter`: send both" });
   }
@@ -97,6 +100,7 @@ function columnsOf(patch: EndpointPatch): WritableChange {
   if (patch.rateLimit !== undefined) change.rate_limit = patch.rateLimit;
   if (patch.maxConcurrency !== undefined) change.max_concurrency = patch.maxConcurrency;
   if (patch.ordered !== undefined) change.ordered = patch.ordered;
+  if (patch.orderingKey !== undefined) change.ordering_key = patch.orderingKey;
   if (patch.fallback !== undefined) change.fallback = patch.fallback;
   if (patch.description !== undefined) change.description = patch.description;
   if (patch.metadata !== undefined) change.metadata = patch.metadata ?? {};

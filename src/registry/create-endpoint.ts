@@ -4,7 +4,7 @@ import { insertSecret } from "../storage/endpoint-secrets.ts";
 import { type EndpointRow, type EndpointWithTopics, insertEndpoint, isNodeTaken } from "../storage/endpoints.ts";
 import { ensureQueue } from "../storage/queues.ts";
 import { insertMembership, insertSubscriptions, type NewSubscription } from "../storage/subscriptions.ts";
-import { type NewEndpoint, unmaskAuth, unmaskHeaders, urlFault } from "./endpoint-input.ts";
+import { type NewEndpoint, orderingFault, unmaskAuth, unmaskHeaders, urlFault } from "./endpoint-input.ts";
 import { type EndpointView, viewEndpoint } from "./endpoint-view.ts";
 import { authFaults, nameRefusal, sealAuth, signingKeyStatements } from "./outbound.ts";
 import { accept, type Fault, type Outcome, type Refusal, refuse } from "./refusal.ts";
@@ -86,6 +86,8 @@ function creationRefusal(world: RegistryWorld, input: NewEndpoint): Refusal | nu
     faults.push({ pointer: "/filter", detail: "belongs to the subscriptions: give `topics` with it" });
   }
   if (refusal?.code === "invalid") faults.push(...refusal.faults);
+  const ordering = orderingFault(input);
+  if (ordering !== null) faults.push(ordering);
   return faults.length > 0 ? { code: "invalid", faults } : null;
 }
 
@@ -107,6 +109,7 @@ async function newRow({ keyRing, tenantId, nowMs }: RegistryWorld, input: NewEnd
     rate_limit: input.rateLimit,
     max_concurrency: input.maxConcurrency,
     ordered: input.ordered,
+    ordering_key: input.orderingKey,
     fallback: input.fallback,
     description: input.description,
     metadata: input.metadata ?? {},

@@ -34,6 +34,7 @@ function viewOf(endpoint: EndpointWithTopics, headerNames: readonly string[], au
     rateLimit: endpoint.rate_limit,
     maxConcurrency: endpoint.max_concurrency,
     ordered: endpoint.ordered,
+    orderingKey: endpoint.ordering_key,
     fallback: endpoint.fallback,
     description: endpoint.description,
     metadata: endpoint.metadata,

@@ -24,6 +24,7 @@ const Columns = z.object({
   rate_limit: z.number().nullable(),
   max_concurrency: z.number().nullable(),
   ordered: z.number().transform((flag) => flag === 1),
+  ordering_key: z.string().nullable(),
   fallback: z.literal("pull").nullable(),
   description: z.string().nullable(),
   metadata: json(z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()]))),

@@ -2,12 +2,17 @@ import type { DeliveryRef, DeliveryResult } from "../delivery/outcome.ts";
 import type { NewMessage, StoredMessage } from "../messages/message.ts";
 import type { LogReadRequest, LogReadResult } from "./log-reading.ts";
 
+/** The attribute that makes lanes, by the id of an ordered endpoint; those with one lane are not in it. */
+export type OrderingKeys = Readonly<Record<string, string>>;
+
 /** A message with the endpoints it goes to, resolved by the publisher's request. */
 export type Append = {
   readonly message: NewMessage;
   readonly endpointIds: readonly string[];
   /** Further endpoints, that want their messages in the order of the stream and one at a time. */
   readonly orderedIds?: readonly string[];
+  /** By endpoint, of those that want them so for each value of an attribute: its name. */
+  readonly orderingKeys?: OrderingKeys;
   /** De-duplicates in place of a chosen id, for what is handed on from another stream. */
   readonly deduplicationKey?: string;
 };
@@ -25,8 +30,8 @@ export type AppendResult =
   | { readonly ok: true; readonly appended: readonly Appended[] }
   | { readonly ok: false; readonly code: "overloaded"; readonly retryAfterSeconds: number };
 
-/** One delivery handed out for an attempt. `attemptNumber` counts from 1. */
-export type Claim = DeliveryRef & { readonly attemptNumber: number };
+/** One delivery handed out for an attempt. `attemptNumber` counts from 1; `reopenedAtMs` tells apart its openings after the first. */
+export type Claim = DeliveryRef & { readonly attemptNumber: number; readonly reopenedAtMs?: number };
 
 /** A message with the deliveries of it that are to be attempted now. */
 export type Work = { readonly message: StoredMessage; readonly claims: readonly Claim[] };
@@ -50,6 +55,8 @@ export type ReplayRequest = {
   readonly from: { readonly offset: number } | { readonly timeMs: number } | null;
   /** Messages committed before this time; null for all there are now. */
   readonly untilMs: number | null;
+  /** Of an endpoint that wants its messages in order. */
+  readonly ordered?: { /** The attribute that makes lanes; null: there is one. */ readonly orderingKey: string | null };
 };
 
 export type ReplayStarted =

@@ -5,6 +5,7 @@ import { describeError, log as writeLog } from "../log.ts";
 import { CircuitRows } from "./circuit-rows.ts";
 import type { Claim, Work } from "./contract.ts";
 import { type Circuit, FlowControl, type FlowOutcome } from "./flow-control.ts";
+import type { Head } from "./lanes.ts";
 import type { Outbox } from "./outbox.ts";
 import { Parked } from "./parked.ts";
 import type { LogEntry, SegmentLog } from "./segment-log.ts";
@@ -68,7 +69,7 @@ export class FlowRunner {
   }
 
   /** The same for heads of lanes, which are claimed already. */
-  admitHeads(refs: readonly DeliveryRef[], nowMs: number): readonly DeliveryRef[] {
+  admitHeads(refs: readonly Head[], nowMs: number): readonly Head[] {
     if (this.#control.allFree) return refs;
     return refs.filter((ref) => {
       if (this.#control.isFree(ref.endpointId)) return true;
@@ -148,7 +149,7 @@ export class FlowRunner {
     const room = this.#control.room(endpointId, nowMs);
     const claims = room > 0 ? this.#parked.take(endpointId, room, nowMs) : [];
     if (claims.length === 0) {
-      if (room > 0 && this.#control.emptied(endpointId)) this.#world.outbox.unhold(endpointId);
+      if (room > 0 && !this.#parked.has(endpointId) && this.#control.emptied(endpointId)) this.#world.outbox.unhold(endpointId);
       return claims;
     }
     this.#control.wentOut(endpointId, claims.map(({ offset }) => offset), nowMs);

@@ -1,5 +1,6 @@
 import type { DeliveryRef } from "../delivery/outcome.ts";
 import type { Claim } from "./contract.ts";
+import { reopening } from "./open-row.ts";
 import type { Outbox } from "./outbox.ts";
 import type { LogEntry } from "./segment-log.ts";
 
@@ -54,12 +55,13 @@ export class Parked {
     return n;
   }
 
-  /** Takes the oldest ones out to be attempted now; they count as claimed. */
+  /** Takes the oldest ones out to be attempted now, which count as claimed; not one that is asked about already. */
   take(endpointId: string, limit: number, nowMs: number): Claim[] {
     const rows = this.#sql
-      .exec<{ offset: number; attempts: number }>(
-        "SELECT offset, attempts FROM open_deliveries WHERE endpoint_id = ? AND status = 'held' ORDER BY offset LIMIT ?",
-        endpointId, limit,
+      .exec<{ offset: number; attempts: number; reopened_at: number }>(
+        `SELECT offset, attempts, reopened_at FROM open_deliveries
+         WHERE endpoint_id = ? AND status = 'held' AND offset NOT IN (SELECT value FROM json_each(?)) ORDER BY offset LIMIT ?`,
+        endpointId, JSON.stringify(this.#outbox.claimedOffsets(endpointId, nowMs)), limit,
       )
       .toArray();
     for (const { offset } of rows) {
@@ -69,7 +71,7 @@ export class Parked {
       );
       this.#outbox.claimFirst(offset, [endpointId], nowMs);
     }
-    return rows.map(({ offset, attempts }) => ({ offset, endpointId, attemptNumber: attempts + 1 }));
+    return rows.map(({ offset, attempts, reopened_at }) => ({ offset, endpointId, attemptNumber: attempts + 1, ...reopening(reopened_at) }));
   }
 
   has(endpointId: string): boolean {

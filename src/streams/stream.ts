@@ -2,24 +2,22 @@ import { DurableObject } from "cloudflare:workers";
 import type { DeliveryRef, DeliveryResult } from "../delivery/outcome.ts";
 import { describeError, log } from "../log.ts";
 import { tellCircuit } from "../operator-events/circuits.ts";
-import { deadDeliveryEvents } from "../operator-events/dead-deliveries.ts";
-import { tryPublishOperatorEvents } from "../operator-events/publish-pending.ts";
-import { pendingAlarm } from "../pending-alarm.ts";
-import { writeHistory } from "../storage/history-write.ts";
 import { ChosenIds } from "./chosen-ids.ts";
 import { answerAll, CommitQueue, type PendingAppend } from "./commit-queue.ts";
 import type {
   Append, Appended, AppendResult, Content, DeliveryJob, LogDescription, ReplayRequest, ReplayStarted, RetentionSettings, StreamApi, Work,
 } from "./contract.ts";
-import { deadOf } from "./dead-of.ts";
 import { FirstAttempts } from "./first-attempts.ts";
 import { FlowRunner } from "./flow-runner.ts";
 import { HistoryWriter } from "./history-writer.ts";
 import type { HistoryBatch } from "./history-records.ts";
 import { retell } from "./history-retelling.ts";
 import { type Due, jobsFor, sendJobs } from "./jobs.ts";
+import { laneOf } from "./lanes.ts";
 import { LogReader } from "./log-reader.ts";
 import type { LogReadRequest, LogReadResult } from "./log-reading.ts";
+import { ObjectAlarm } from "./object-alarm.ts";
+import { reopening } from "./open-row.ts";
 import { Outbox, SWEEP_GRACE_MS } from "./outbox.ts";
 import { ReplayRunner } from "./replay-runner.ts";
 import type { Replayed } from "./replays.ts";
@@ -27,12 +25,11 @@ import { Retention } from "./retention.ts";
 import { createTables } from "./schema.ts";
 import { type LogEntry, MAX_LOGGED_TARGETS, SegmentLog } from "./segment-log.ts";
 import { delivererOf } from "./stub.ts";
+import { tellHistory } from "./tell-history.ts";
 import { UntoldEnds } from "./untold-ends.ts";
 
 /** While anything is open, the object wakes at least this often, also after the process was killed. */
 const WATCH_INTERVAL_MS = 5_000;
-/** An alarm that is this late was lost, and is set again. */
-const LOST_ALARM_MS = 10_000;
 /** After a restart: time for attempts that outlived it to report, before they are made again. */
 const RECOVERY_DELAY_MS = 2_000;
 /** Settled first attempts are made durable by the next commit, or after this long. */
@@ -57,13 +54,14 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
   readonly #flow: FlowRunner;
   #name: string | null;
   #committing = false;
-  #alarmAtMs: number | null = null;
+  readonly #alarm: ObjectAlarm;
   #checkpointTimer: ReturnType<typeof setTimeout> | null = null;
 
   constructor(ctx: DurableObjectState, env: Cloudflare.Env) {
     super(ctx, env);
     const { sql, kv } = ctx.storage;
     createTables(sql);
+    this.#alarm = new ObjectAlarm(ctx);
     this.#log = new SegmentLog(sql);
     this.#reader = new LogReader(sql, this.#log);
     this.#outbox = new Outbox(sql);
@@ -71,10 +69,12 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     this.#retention = new Retention(kv, this.#log);
     this.#name = kv.get<string>("name") ?? null;
     const untold = new UntoldEnds(sql);
+    const inBackground = (promise: Promise<unknown>): void => ctx.waitUntil(promise);
+    const telling = { env, log: this.#log, untold, inBackground };
     const historyWorld = {
       stream: () => this.#stream(),
-      write: (batch: HistoryBatch) => this.#writeHistory(batch, untold),
-      inBackground: (promise: Promise<unknown>) => ctx.waitUntil(promise),
+      write: (batch: HistoryBatch) => tellHistory(telling, batch),
+      inBackground,
       onWritten: () => this.#scheduleCheckpoint(),
       settledBefore: () => this.#outbox.settledBefore(this.#log.nextOffset),
       retell: (fromOffset: number) => retell(this.#log, this.#outbox, fromOffset, Date.now()),
@@ -82,18 +82,17 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     };
     const { settledBefore, historyBefore } = this.#log.checkpoint;
     this.#history = new HistoryWriter(historyWorld, Math.min(settledBefore, historyBefore), this.#log.nextOffset);
-    this.#replays = new ReplayRunner({ sql, log: this.#log, outbox: this.#outbox, history: this.#history, db: env.DB });
+    this.#replays = new ReplayRunner({ sql, log: this.#log, history: this.#history, db: env.DB });
     const deliverer = delivererOf(ctx);
     const apply = (results: readonly DeliveryResult[]): void => this.#apply(results);
     this.#firstAttempts = new FirstAttempts(deliverer, apply);
     this.#flow = new FlowRunner({
-      sql, log: this.#log, outbox: this.#outbox, deliverer, apply,
+      sql, log: this.#log, outbox: this.#outbox, deliverer, apply, inBackground,
       stream: () => this.#stream(),
       tell: (endpointId, circuit) => tellCircuit(env, this.#stream(), endpointId, circuit),
-      inBackground: (promise) => ctx.waitUntil(promise),
     });
     void ctx.blockConcurrencyWhile(async () => {
-      this.#alarmAtMs = await pendingAlarm(ctx.storage, Date.now());
+      await this.#alarm.load(Date.now());
       this.#recover();
     });
   }
@@ -138,9 +137,14 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     const found: Replayed[] = [];
     for (const { offset, endpointId } of refs) {
       const [entry] = this.#log.entriesFrom(offset, 1);
-      if (entry?.offset === offset && !entry.expunged) found.push({ entry, endpointId });
+      if (entry?.offset !== offset || entry.expunged) continue;
+      const wasOrdered = entry.orderedIds.includes(endpointId) ? laneOf(entry, endpointId, entry.orderingKeys?.[endpointId]) : null;
+      const lane = this.#outbox.laneOf({ offset, endpointId }) ?? wasOrdered;
+      found.push({ entry, endpointId, ...(lane === null ? {} : { lane }) });
     }
-    this.#enqueue(this.#open(found, Date.now()));
+    const nowMs = Date.now();
+    this.#enqueue(this.#open(found, nowMs));
+    this.#startAdvanced(nowMs);
     this.#history.schedule();
     return found.length;
   }
@@ -150,7 +154,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     const started = this.#replays.start(request, nowMs);
     if (!started.ok || request.jobId === null) return started;
     this.#remember(stream);
-    this.#setAlarm(nowMs);
+    this.#alarm.set(nowMs);
     await this.#replays.report(stream, nowMs);
     return started;
   }
@@ -173,7 +177,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
   async retain(stream: string, settings: RetentionSettings | null): Promise<void> {
     this.#remember(stream);
     this.#retention.change(settings);
-    this.#setAlarm(this.#retention.nextTrimMs() ?? Number.POSITIVE_INFINITY);
+    this.#alarm.set(this.#retention.nextTrimMs() ?? Number.POSITIVE_INFINITY);
   }
 
   async release(stream: string, endpointId: string): Promise<number> {
@@ -222,7 +226,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
 
   /** Finds what is overdue, asks held endpoints again, trims the log; then sets the next alarm. */
   override async alarm(): Promise<void> {
-    this.#alarmAtMs = null;
+    this.#alarm.runs();
     const nowMs = Date.now();
     this.#outbox.spill(nowMs);
     const overdue = this.#outbox.sweep(nowMs, SWEEP_LIMIT);
@@ -230,6 +234,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     const refs = [...this.#flow.admitSwept(overdue, nowMs), ...probes];
     this.#flow.pump(nowMs);
     const replayed = this.ctx.storage.transactionSync(() => this.#open(this.#replays.step(nowMs), nowMs));
+    this.#startAdvanced(nowMs);
     this.#saveCheckpoint();
     this.#trim(nowMs);
     this.#watch(overdue.length === SWEEP_LIMIT ? nowMs : null);
@@ -291,10 +296,10 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     );
     // The checkpoint is that before this group; the group is open from here on, also for a checkpoint taken meanwhile.
     const entries = this.#log.append(fresh, nowMs, this.#checkpointNow());
-    fresh.forEach(({ endpointIds, orderedIds = [] }, index) => {
+    fresh.forEach(({ endpointIds, orderedIds = [], orderingKeys }, index) => {
       const entry = entries[index];
       if (entry === undefined) return;
-      this.#outbox.addOrdered(entry, orderedIds, nowMs);
+      this.#outbox.addOrdered(entry, orderedIds, orderingKeys, nowMs);
       // No job is sent for these: the alarm that follows finds them overdue.
       if (endpointIds.length > MAX_LOGGED_TARGETS) this.#outbox.addRows(entry, endpointIds, nowMs - SWEEP_GRACE_MS);
       else this.#outbox.add(entry, nowMs);
@@ -311,7 +316,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     );
     this.#enqueue(queued.map((ref) => ({ ...ref, atMs: nowMs })));
     this.#startAdvanced(nowMs);
-    if (entries.some((entry) => entry.matched > MAX_LOGGED_TARGETS)) this.#setAlarm(nowMs);
+    if (entries.some((entry) => entry.matched > MAX_LOGGED_TARGETS)) this.#alarm.set(nowMs);
     if (admitted !== entries) this.#flow.pump(nowMs);
   }
 
@@ -342,20 +347,26 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
   /** Starts what became the head of its lane. */
   #startAdvanced(nowMs: number): void {
     const work: Work[] = [];
-    for (const { offset, endpointId } of this.#flow.admitHeads(this.#outbox.takeAdvanced(nowMs), nowMs)) {
+    for (const { offset, endpointId, reopenedAtMs } of this.#flow.admitHeads(this.#outbox.takeAdvanced(nowMs), nowMs)) {
       const found = this.#log.read(offset);
-      if (found !== null) work.push({ message: found.message, claims: [{ offset, endpointId, attemptNumber: 1 }] });
+      if (found === null) continue;
+      work.push({ message: found.message, claims: [{ offset, endpointId, attemptNumber: 1, ...reopening(reopenedAtMs) }] });
     }
     this.#firstAttempts.send(this.#stream(), work);
   }
 
-  /** Opens deliveries, again or for the first time; all are due at once. */
+  /** Opens deliveries, again or for the first time; those returned are due at once, the others are in their lanes. */
   #open(replayed: readonly Replayed[], nowMs: number): Due[] {
-    return replayed.map(({ entry: { offset, id: messageId, timeMs: messageTimeMs }, endpointId }) => {
+    return replayed.flatMap(({ entry, endpointId, lane }) => {
+      const { offset, id: messageId, timeMs: messageTimeMs } = entry;
       const delivery = { offset, endpointId, messageId, messageTimeMs };
-      this.#outbox.reopen(delivery, nowMs);
       this.#history.opened(delivery, nowMs, nowMs);
-      return { offset, endpointId, atMs: nowMs };
+      if (lane !== undefined) {
+        this.#outbox.reopenOrdered(entry, lane, nowMs);
+        return [];
+      }
+      this.#outbox.reopen(delivery, nowMs);
+      return [{ offset, endpointId, atMs: nowMs }];
     });
   }
 
@@ -369,12 +380,6 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
         log("warn", "queue.send-failed", { stream: this.#name, jobs: jobs.length, error: describeError(error) });
       }),
     );
-  }
-
-  async #writeHistory(batch: HistoryBatch, untold: UntoldEnds): Promise<void> {
-    const events = await deadDeliveryEvents(batch.stream, deadOf(batch, this.#log, untold));
-    await writeHistory(this.env.DB, batch, events);
-    if (events.length > 0) this.ctx.waitUntil(tryPublishOperatorEvents(this.env));
   }
 
   #checkpointNow(): { settledBefore: number; historyBefore: number } {
@@ -415,7 +420,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
       offset = (entries.at(-1)?.offset ?? nextOffset) + 1;
     }
     this.#replays.retell(nowMs);
-    if (checkpoint.settledBefore < nextOffset) this.#setAlarm(nowMs + delayMs);
+    if (checkpoint.settledBefore < nextOffset) this.#alarm.set(nowMs + delayMs);
     this.#history.schedule();
     this.#flow.pump(nowMs);
     this.#watch(null);
@@ -432,19 +437,12 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
   /** Sees to it that the object wakes when something may be overdue, whatever happens to the process. */
   #watch(atMs: number | null): void {
     const nowMs = Date.now();
-    if (this.#alarmAtMs !== null && this.#alarmAtMs < nowMs - LOST_ALARM_MS) this.#alarmAtMs = null;
     // The alarm looks at everything again when it runs, so one that comes soon is enough.
-    if (this.#alarmAtMs !== null && this.#alarmAtMs <= nowMs + WATCH_INTERVAL_MS) return;
+    if (this.#alarm.comesBefore(nowMs + WATCH_INTERVAL_MS, nowMs)) return;
     const busy = this.#outbox.hasInFlight() || !this.#history.isIdle || !this.#commits.isEmpty || this.#committing;
     const wakes = [atMs, busy ? nowMs + WATCH_INTERVAL_MS : null, this.#outbox.nextWakeMs()];
     wakes.push(this.#retention.nextTrimMs(), this.#replays.nextStepMs(nowMs), this.#flow.nextWakeMs());
-    this.#setAlarm(Math.min(...wakes.filter((wake) => wake !== null)));
-  }
-
-  #setAlarm(atMs: number): void {
-    if (!Number.isFinite(atMs) || (this.#alarmAtMs !== null && this.#alarmAtMs <= atMs)) return;
-    this.#alarmAtMs = atMs;
-    this.ctx.waitUntil(this.ctx.storage.setAlarm(Math.max(atMs, Date.now() + 1)));
+    this.#alarm.set(Math.min(...wakes.filter((wake) => wake !== null)));
   }
 
   /** The object learns its name from its first caller, and keeps it for alarms. */

@@ -166,14 +166,14 @@ function isExplained(ledgers: Ledgers, first: Arrival, duplicate: Arrival): bool
   return faultWithin(ledgers, pulled ? ["kill", "stop", "sqs"] : ["kill", "stop"], fromMs, duplicate.atMs);
 }
 
-/** At an ordered endpoint no message of a topic comes before the one ahead of it was taken, or given up. */
+/** At an ordered endpoint no message of a topic, or of its colour there, comes before the one ahead of it was taken, or given up. */
 function checkOrder({ ledgers, history }: Evidence, told: Describe): Check {
   const violations: string[] = [];
   let compared = 0;
-  for (const { label } of [...ledgers.endpoints.values()].filter(({ ordered }) => ordered)) {
+  for (const { label, orderedByColour } of [...ledgers.endpoints.values()].filter(({ ordered }) => ordered)) {
     const arrivals = Map.groupBy(ledgers.arrivals.filter((arrival) => arrival.label === label), ({ id }) => id);
     const sent = acknowledgedOf(ledgers).filter(({ id, offset }) => offset !== null && arrivals.has(id ?? ""));
-    for (const lane of Map.groupBy(sent, ({ what }) => what).values()) {
+    for (const lane of Map.groupBy(sent, ({ what, colour }) => (orderedByColour ? `${what} ${colour}` : what)).values()) {
       lane.sort((a, b) => (a.offset ?? 0) - (b.offset ?? 0));
       lane.forEach((message, index) => {
         const ahead = lane[index - 1];

@@ -9,6 +9,7 @@ export type Place = string;
 /** A message that was sent, under whatever answer. */
 export type Sent = {
   readonly what: string;
+  readonly colour: string | null;
   readonly hash: string;
   readonly firstSentAtMs: number;
   /** Places where it must arrive if it is acknowledged: they matched for certain before it was sent. */
@@ -54,6 +55,7 @@ export type EndpointEntry = {
   readonly patterns: readonly string[];
   readonly colour: string | null;
   readonly ordered: boolean;
+  readonly orderedByColour: boolean;
   readonly secrets: SecretEntry[];
   readonly createSentAtMs: number;
   id: string | null;

@@ -66,6 +66,7 @@ function draftDirect(random: Random): Draft {
 function enterDraft(world: World, draft: Draft): Sent {
   return enter(world.ledgers, {
     what: Object.entries(draft.address).flat().join(" "),
+    colour: draft.colour,
     hash: hashOf(draft.bytes),
     firstSentAtMs: Date.now(),
     places: draft.places,

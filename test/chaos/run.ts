@@ -67,6 +67,7 @@ const FIXED: readonly Wanted[] = [
   { label: "brittle", topics: ["chaos.orders.paid"], retrySchedule: [1] },
   { label: "steady-ordered", topics: ["chaos.orders.*"], ordered: true },
   { label: "ordered", topics: ["chaos.orders.*"], ordered: true },
+  { label: "ordered-by-colour", topics: ["chaos.orders.*"], ordered: true, orderingKey: "colour" },
   { label: "sns", topics: [SNS_TOPIC] },
   { label: "steady-member", queue: "work" },
   { label: "member-a", queue: "work" },

@@ -2,7 +2,7 @@ import { createRoute, z } from "@hono/zod-openapi";
 import { newId } from "../../ids.ts";
 import { isTarget, MAX_TARGET_CHARACTERS } from "../../messages/topic.ts";
 import { recordAudit } from "../../storage/audit.ts";
-import { endpointExists } from "../../storage/history-read.ts";
+import { findEndpoint } from "../../storage/endpoints.ts";
 import type { ReplayRequest, ReplayStarted } from "../../streams/contract.ts";
 import { formatOffset, parseLogOffset } from "../../streams/protocol/offset.ts";
 import { streamName } from "../../streams/ref.ts";
@@ -67,12 +67,12 @@ replay.openapi(replayRoute, async (c) => {
   const { tenantId } = c.get("principal");
   if (!isTarget(topic)) requireName("topic", topic);
   const from = firstMessage(fromOffset, since);
-  if (!(await endpointExists(c.env.DB, tenantId, endpointId))) {
-    return fail({ code: "not-found", detail: "There is no endpoint with this id." });
-  }
+  const endpoint = await findEndpoint(c.env.DB, tenantId, endpointId);
+  if (endpoint === null) return fail({ code: "not-found", detail: "There is no endpoint with this id." });
   const stream = streamName({ tenantId, kind: "topics", name: topic });
   const jobId = dryRun ? null : newId("job", Date.now());
-  const request = { jobId, endpointId, from, untilMs: until ?? null };
+  const ordered = endpoint.ordered ? { ordered: { orderingKey: endpoint.ordering_key } } : {};
+  const request = { jobId, endpointId, from, untilMs: until ?? null, ...ordered };
   const starting = streamStub(c.env.STREAMS, stream).replay(stream, request);
   const started = await orUnavailable(c, starting, "Whether it began is unknown: look at `/v1/jobs` before you try again.");
   if (!started.ok) return refuse(started);

@@ -25,6 +25,7 @@ describe("CreateEndpoint", () => {
       rateLimit: null,
       maxConcurrency: null,
       ordered: false,
+      orderingKey: null,
       fallback: null,
       description: null,
       metadata: null,
