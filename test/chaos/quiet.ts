@@ -49,10 +49,14 @@ export function missing({ sent, arrivals, endpoints }: Ledgers): Missing[] {
     .filter(({ place }) => (endpoints.get(place)?.deleteSentAtMs ?? null) === null);
 }
 
+/** How often it is said what is waited for. */
+const SAY_EVERY_MS = 15_000;
+
 /** Waits until everything has come and nothing comes any more; false when that is not so in time. */
-export async function awaitQuiet(world: World, timeoutMs: number): Promise<boolean> {
+export async function awaitQuiet(world: World, timeoutMs: number, say: (line: string) => void): Promise<boolean> {
   const { ledgers } = world;
   const deadline = Date.now() + timeoutMs;
+  let sayAtMs = Date.now() + SAY_EVERY_MS;
   const dead = new Set<Missing["sent"]>();
   while (Date.now() < deadline) {
     await delay(LOOK_EVERY_MS);
@@ -60,6 +64,11 @@ export async function awaitQuiet(world: World, timeoutMs: number): Promise<boole
     if (Date.now() - lastAtMs < QUIET_MS) continue;
     const open = missing(ledgers).filter(({ sent }) => !dead.has(sent));
     if (open.length === 0) return true;
+    if (Date.now() > sayAtMs) {
+      const first = open.slice(0, 3).map(({ sent: { id, what }, place }) => `${id} on ${what} at ${place}`);
+      say(`waiting for ${open.length}: ${first.join("; ")}`);
+      sayAtMs = Date.now() + SAY_EVERY_MS;
+    }
     // What is dead by now will not come: history says so.
     for (const { sent } of open.slice(0, 20)) {
       const said = await ask(world, "GET", `/v1/messages/${encodeURIComponent(sent.id ?? "")}/deliveries`);

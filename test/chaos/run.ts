@@ -110,7 +110,7 @@ export async function runChaos({ seed, durationMs, say, signal }: ChaosOptions):
     await healAll(world, receiver);
     pullers.push(...startPullers(world, movingMailboxes(world)));
     for (const { puller } of pullers) puller.heal();
-    const quiet = await awaitQuiet(world, QUIET_TIMEOUT_MS + durationMs / 4);
+    const quiet = await awaitQuiet(world, QUIET_TIMEOUT_MS + durationMs / 4, say);
     say(quiet ? "quiet: checking" : "it did not become quiet in time: checking");
     await Promise.all(pullers.map(({ puller }) => puller.stop()));
     const history = await readHistory(world, ledgers.sent.filter(({ acknowledgedAtMs }) => acknowledgedAtMs !== null));
