@@ -28,11 +28,12 @@ export async function healEndpoints(world: World): Promise<void> {
 /** Sends again what a subscriber held back for up to a day by its `Retry-After`. */
 export async function resendHeldBack(world: World, heldBack: ReadonlySet<string>): Promise<void> {
   const { ledgers } = world;
-  const done = new Set(ledgers.arrivals.filter(({ succeeded }) => succeeded === true).map(({ label, id }) => `${label} ${id}`));
+  // The last one counts: a success before it may have been forgotten with a kill.
+  const last = new Map(ledgers.arrivals.map((arrival) => [`${arrival.label} ${arrival.id}`, arrival.succeeded]));
   for (const key of heldBack) {
     const [label = "", id = ""] = key.split(" ");
     const endpoint = ledgers.endpoints.get(label);
-    if (done.has(key) || endpoint?.id === undefined || endpoint.deleteSentAtMs !== null) continue;
+    if (last.get(key) === true || endpoint?.id === undefined || endpoint.deleteSentAtMs !== null) continue;
     ledgers.resent.add(`${endpoint.place} ${id}`);
     const topic = endpoint.patterns.length > 0 ? { endpointId: endpoint.id } : {};
     await insist(world, "POST", `/v1/messages/${encodeURIComponent(id)}/resend`, { body: topic });
