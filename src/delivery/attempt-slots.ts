@@ -30,7 +30,29 @@ export class AttemptSlots {
   readonly #quickPerEndpoint = new Map<string, number>();
   readonly #slowPerEndpoint = new Map<string, number>();
 
+  #isClosed = false;
+  #lastReleasedAtMs = 0;
+
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  get inUse(): number {
+    return this.#quick.size + this.#slow.size;
+  }
+
+  /** When an attempt ended last, ms. */
+  get lastReleasedAtMs(): number {
+    return this.#lastReleasedAtMs;
+  }
+
+  /** From now on no attempt begins here: the process is about to end. */
+  close(): void {
+    this.#isClosed = true;
+  }
+
   tryAcquire(endpointId: string, nowMs: number): Slot | SlotRefusal {
+    if (this.#isClosed) return "no-room";
     this.#age(nowMs);
     if ((this.#slowPerEndpoint.get(endpointId) ?? 0) >= MAX_SLOW_PER_ENDPOINT) return "endpoint-busy";
     if (this.#quick.size >= MAX_QUICK_ATTEMPTS || this.#quick.size + this.#slow.size >= MAX_ATTEMPTS) return "no-room";
@@ -40,6 +62,7 @@ export class AttemptSlots {
     add(this.#quickPerEndpoint, endpointId, 1);
     return {
       release: () => {
+        this.#lastReleasedAtMs = Date.now();
         if (!this.#releaseQuick(holder)) this.#releaseSlow(holder);
       },
     };

@@ -23,6 +23,8 @@ const ROOT = join(dirname(fileURLToPath(import.meta.url)), "../..");
 const LOOPBACK = "127.0.0.1";
 const SUBSCRIBER = "subscriber";
 const PARENT_POLL_MS = 200;
+/** Beyond what the gateway itself waits for its attempts. */
+const DRAIN_DEADLINE_MS = 12_000;
 
 /** Everything that is decided before workerd starts. */
 type Plan = {
@@ -34,6 +36,7 @@ type Plan = {
   readonly gatewayUrl: string;
   /** Null without the demo. */
   readonly subscriberPort: number | null;
+  readonly drainPort: number;
 };
 
 async function main(): Promise<void> {
@@ -47,7 +50,7 @@ async function main(): Promise<void> {
 
   const environment = workerEnvironment(settings, dataDir, emulators, plan.subscriberPort);
   const gateway = await startGateway(plan, environment, emulators);
-  stopInTime(gateway, emulators);
+  stopInTime(() => drain(plan.drainPort, environment.token), gateway, emulators);
   writePorts(dataDir, {
     subscriber: plan.subscriberPort ?? 0,
     sqs: emulators.sqs?.port ?? 0,
@@ -73,6 +76,7 @@ async function makePlan(): Promise<Plan> {
     dataDir,
     port,
     gatewayUrl: `http://${hostAndPort(localHost, port)}`,
+    drainPort: await freePort(LOOPBACK, 0),
     subscriberPort: settings.demo ? await freePort(LOOPBACK, readPorts(dataDir)[SUBSCRIBER] ?? 0) : null,
   };
 }
@@ -85,7 +89,7 @@ async function build({ wrangler, dataDir }: Plan): Promise<void> {
 }
 
 async function startGateway(plan: Plan, environment: WorkerEnvironment, emulators: Emulators): Promise<RunningWorkerd> {
-  const { settings, wrangler, dataDir, subscriberPort } = plan;
+  const { settings, wrangler, dataDir, subscriberPort, drainPort } = plan;
   const privateHosts = [environment.worker["POSTERN_SQS_ENDPOINT"], environment.worker["POSTERN_SNS_ENDPOINT"]]
     .filter((endpoint) => endpoint !== undefined)
     .concat(environment.allowHosts);
@@ -93,6 +97,7 @@ async function startGateway(plan: Plan, environment: WorkerEnvironment, emulator
     workerPath: "worker.js",
     stateDir: dataDir.state,
     listen: hostAndPort(settings.host, plan.port),
+    drainListen: hostAndPort(LOOPBACK, drainPort),
     environment: Object.keys(environment.worker),
     allowAddresses: await addressesOf(privateHosts),
     companions:
@@ -115,17 +120,28 @@ async function startGateway(plan: Plan, environment: WorkerEnvironment, emulator
   }
 }
 
+/** Lets the attempts under way end; without an answer they are made again after the next start. */
+async function drain(port: number, token: string): Promise<void> {
+  try {
+    const headers = { authorization: `Bearer ${token}` };
+    const response = await fetch(`http://${hostAndPort(LOOPBACK, port)}/`, { headers, signal: AbortSignal.timeout(DRAIN_DEADLINE_MS) });
+    await response.body?.cancel();
+  } catch (error) {
+    say(`Attempts under way are cut off: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
 /**
  * The first signal stops everything in order; what does not stop in time is killed, and nothing is lost by it. So
  * does the end of npm, which may be killed without a word to us.
  */
-function stopInTime(gateway: RunningWorkerd, emulators: Emulators): void {
+function stopInTime(drained: () => Promise<void>, gateway: RunningWorkerd, emulators: Emulators): void {
   let stopping = false;
   const stop = (): void => {
     if (stopping) return;
     stopping = true;
-    gateway
-      .stop()
+    drained()
+      .then(() => gateway.stop())
       .then(() => emulators.close())
       .then(() => process.exit(0), fail);
   };

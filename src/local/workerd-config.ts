@@ -9,6 +9,8 @@ import type { Wrangler } from "./wrangler-file.ts";
 /** The socket that serves the gateway, by its name on the control descriptor. */
 export const GATEWAY_SOCKET = "gateway";
 
+const DRAIN_ENTRYPOINT = "Drain";
+
 /** A Worker beside the gateway in the same process, on a socket of its own. */
 export type Companion = {
   readonly name: string;
@@ -26,6 +28,8 @@ export type WorkerdOptions = {
   readonly stateDir: string;
   /** `host:port`, the port 0 for any that is free. */
   readonly listen: string;
+  /** `host:port` of the socket that lets attempts under way end before the process does; null for none. */
+  readonly drainListen: string | null;
   /** Names of environment variables handed to the Worker. Their values never touch the disk. */
   readonly environment: readonly string[];
   /** IP addresses that are not public and may yet be connected to. */
@@ -59,6 +63,9 @@ export function gatewayConfig(wrangler: Wrangler, options: WorkerdOptions): Capn
     ],
     sockets: [
       { name: GATEWAY_SOCKET, address: options.listen, http: {}, service: wrangler.name },
+      ...(options.drainListen === null
+        ? []
+        : [{ name: "drain", address: options.drainListen, http: {}, service: { name: wrangler.name, entrypoint: DRAIN_ENTRYPOINT } }]),
       ...companions.map(({ name, listen }) => ({ name, address: listen, http: {}, service: name })),
     ],
   };
