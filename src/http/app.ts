@@ -1,5 +1,6 @@
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import { accessLog } from "./middleware/access-log.ts";
+import { admission } from "./middleware/admission.ts";
 import { authenticate } from "./middleware/authenticate.ts";
 import { boundToken } from "./middleware/bound-token.ts";
 import { configuration } from "./middleware/configuration.ts";
@@ -48,6 +49,7 @@ export function createApp(): OpenAPIHono<AppEnv> {
   app.use(responseHeaders, accessLog);
   app.use("/v1/stream/*", streamCors);
   app.use(knownRoute(app));
+  app.use(admission);
   app.use("/in/*", configuration);
   app.use("/metrics", configuration, authenticate, rateLimit, boundToken);
   app.use("/v1/*", configuration, authenticate, rateLimit, boundToken, idempotency, jsonBody, ownChanges);
