@@ -269,6 +269,11 @@ export class Outbox {
     );
   }
 
+  /** Asks every endpoint that has held deliveries again by then: after a restart what let them flow may have been lost. */
+  probeAllBy(atMs: number): void {
+    this.#sql.exec("UPDATE holds SET next_probe_at = min(next_probe_at, ?), probes = 0", atMs);
+  }
+
   /** Nothing of it is held any more. */
   unhold(endpointId: string): void {
     this.#sql.exec("DELETE FROM holds WHERE endpoint_id = ?", endpointId);

@@ -413,6 +413,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     const delayMs = Math.round(RECOVERY_DELAY_MS * (1 + Math.random()));
     const dueAtMs = nowMs + delayMs - SWEEP_GRACE_MS;
     this.#outbox.forgetAttempts(dueAtMs);
+    this.#outbox.probeAllBy(nowMs + delayMs);
     const { nextOffset, checkpoint } = this.#log;
     for (let offset = checkpoint.settledBefore; offset < nextOffset; ) {
       const entries = this.#log.entriesFrom(offset, 500);
