@@ -30,6 +30,8 @@ export type Config = {
   readonly certificates: readonly CertificateGrant[];
   /** Of one tenant in one isolate, where the tenant has no limit of its own. */
   readonly requestsPerSecond: number;
+  /** More than so many messages in a queue, or one older than that, is a backlog that operators are told of. */
+  readonly backlog: { readonly messages: number; readonly seconds: number };
   readonly mailbox: MailboxSettings;
 };
 
@@ -70,6 +72,8 @@ const Variables = z.object({
   POSTERN_JWT_ISSUERS: optionalText,
   POSTERN_MTLS_CERTIFICATES: optionalText.transform(parseGrants),
   POSTERN_REQUESTS_PER_SECOND: z.coerce.number().int().min(1).max(1_000_000).default(10_000),
+  POSTERN_BACKLOG_MESSAGES: z.coerce.number().int().min(1).max(1_000_000_000).default(1_000),
+  POSTERN_BACKLOG_SECONDS: z.coerce.number().int().min(1).max(1_209_600).default(900),
   POSTERN_MAILBOX: optionalText.pipe(z.enum(["sqs", "durable-object"], { error: "must be `sqs` or `durable-object`" }).nullable()),
   POSTERN_SQS_ENDPOINT: optionalText.pipe(z.url({ protocol: /^https?$/, error: "must be an http(s) URL" }).nullable()),
   // With the tenant, an id, `-dlq` and `.fifo` after it, a name must fit the 80 characters SQS allows.
@@ -112,6 +116,7 @@ export function parseConfig(env: unknown): Config {
     jwtIssuers: variables.POSTERN_JWT_ISSUERS === null ? [] : parseIssuers(variables.POSTERN_JWT_ISSUERS, allowHosts),
     certificates: variables.POSTERN_MTLS_CERTIFICATES,
     requestsPerSecond: variables.POSTERN_REQUESTS_PER_SECOND,
+    backlog: { messages: variables.POSTERN_BACKLOG_MESSAGES, seconds: variables.POSTERN_BACKLOG_SECONDS },
     mailbox: mailboxSettings(variables),
   };
 }

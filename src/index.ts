@@ -4,6 +4,7 @@ import { isolateOf } from "./isolate.ts";
 import { maintain } from "./maintenance.ts";
 
 export { Deliverer } from "./delivery/deliverer.ts";
+export { Drain } from "./delivery/drain.ts";
 export { RateGate } from "./delivery/rate-gate.ts";
 export { MailboxObject } from "./mailbox/durable-object-box.ts";
 export { Rendezvous } from "./queries/rendezvous.ts";

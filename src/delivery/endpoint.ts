@@ -29,8 +29,12 @@ export type DeliveryEndpoint = {
   readonly retryScheduleSeconds: readonly number[];
   /** Requests a second at most; null for no limit. */
   readonly rateLimit: number | null;
+  /** Attempts under way at once at most; absent for no limit. */
+  readonly maxConcurrency?: number;
   /** Deliveries in stream order, one at a time. */
   readonly ordered: boolean;
+  /** Of an ordered one: in order for each value of this attribute; absent: all in one order. */
+  readonly orderingKey?: string;
   /** Of a push endpoint: where messages go that pushing could not deliver. */
   readonly fallback: "pull" | null;
   /** Since when nothing but failures came back, ms; null while healthy. */

@@ -49,7 +49,9 @@ export async function openDeliveryEndpoint(row: EndpointWithSecrets, keyRing: Ke
     timeoutSeconds: row.timeout_seconds,
     retryScheduleSeconds: row.retry_schedule,
     rateLimit: effectiveRate(row),
+    ...(row.max_concurrency === null ? {} : { maxConcurrency: row.max_concurrency }),
     ordered: row.ordered,
+    ...(row.ordering_key === null ? {} : { orderingKey: row.ordering_key }),
     fallback: row.fallback,
     failingSinceMs: row.failing_since,
   };

@@ -1,5 +1,6 @@
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import { accessLog } from "./middleware/access-log.ts";
+import { admission } from "./middleware/admission.ts";
 import { authenticate } from "./middleware/authenticate.ts";
 import { boundToken } from "./middleware/bound-token.ts";
 import { configuration } from "./middleware/configuration.ts";
@@ -54,6 +55,7 @@ export function createApp(): OpenAPIHono<AppEnv> {
   app.use(responseHeaders, accessLog);
   app.use("/v1/stream/*", streamCors);
   app.use(knownRoute(app));
+  app.use(admission);
   app.use("/in/*", configuration);
   app.use("/handshakes/*", configuration);
   app.use("/v1/portal-sessions", configuration, jsonBody);

@@ -11,6 +11,7 @@ const MAX_RETRY_STEP_SECONDS = 604_800;
 const DEFAULT_TIMEOUT_SECONDS = 15;
 const MAX_TIMEOUT_SECONDS = 30;
 const MAX_RATE_PER_SECOND = 100_000;
+const MAX_CONCURRENCY = 1_000;
 const MAX_METADATA_KEYS = 50;
 const MAX_METADATA_KEY_CHARACTERS = 64;
 const MAX_METADATA_VALUE_CHARACTERS = 512;
@@ -148,6 +149,25 @@ const RateLimit = z
   .nullable()
   .openapi({ description: "Deliveries a second; null for no limit" });
 
+const CONCURRENCY_ERROR = `Must be a whole number from 1 to ${MAX_CONCURRENCY}, or null.`;
+const MaxConcurrency = z
+  .int({ error: CONCURRENCY_ERROR })
+  .min(1, { error: CONCURRENCY_ERROR })
+  .max(MAX_CONCURRENCY, { error: CONCURRENCY_ERROR })
+  .nullable()
+  .openapi({ description: "Requests under way at once; null for no limit of its own" });
+
+const OrderingKey = z
+  .string()
+  .toLowerCase()
+  .regex(/^[a-z0-9_.-]{1,128}$/, { error: "Must be the name of an attribute: 1 to 128 of a-z, 0-9, `_`, `.` and `-`; or null." })
+  .nullable()
+  .openapi({
+    type: ["string", "null"],
+    description: "With `ordered`: an attribute. Messages with the same value of it come in order, one at a time; others do not wait for them",
+    example: "customer",
+  });
+
 const Fallback = z
   .literal("pull", { error: "Must be `pull` or null." })
   .nullable()
@@ -184,7 +204,9 @@ export const CreateEndpoint = z
     timeoutSeconds: TimeoutSeconds.default(DEFAULT_TIMEOUT_SECONDS),
     retrySchedule: RetrySchedule.default([...DEFAULT_RETRY_SCHEDULE_SECONDS]),
     rateLimit: RateLimit.default(null),
+    maxConcurrency: MaxConcurrency.default(null),
     ordered: z.boolean().default(false),
+    orderingKey: OrderingKey.default(null),
     fallback: Fallback.default(null),
     description: Description.default(null),
     metadata: Metadata.nullable().default(null),
@@ -209,7 +231,9 @@ export const PatchEndpoint = z
     timeoutSeconds: TimeoutSeconds,
     retrySchedule: RetrySchedule,
     rateLimit: RateLimit,
+    maxConcurrency: MaxConcurrency,
     ordered: z.boolean(),
+    orderingKey: OrderingKey,
     fallback: Fallback,
     description: Description,
     metadata: Metadata.nullable(),
@@ -237,12 +261,18 @@ const endpointFields = {
   timeoutSeconds: z.number(),
   retrySchedule: z.array(z.number()),
   rateLimit: z.number().nullable(),
+  maxConcurrency: z.number().nullable(),
   ordered: z.boolean(),
+  orderingKey: z.string().nullable(),
   fallback: z.literal("pull").nullable().openapi({ enum: ["pull", null] }),
   description: z.string().nullable(),
   metadata: z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()])),
   status: EndpointStatusName,
   disabledReason: z.string().nullable(),
+  circuit: z.enum(["closed", "open"]).openapi({
+    description: "Open while nearly all attempts fail: it is tried now and then only, until it answers. What waits uses up no attempts",
+  }),
+  circuitOpenedAt: Time.nullable(),
   createdAt: Time,
   updatedAt: Time,
 };

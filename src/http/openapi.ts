@@ -1,5 +1,6 @@
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import { VERSION } from "../config.ts";
+import { OPERATOR_EVENTS_TEXT, registerOperatorEvents } from "./operator-event-schemas.ts";
 import { requirementOf } from "./middleware/require-scope.ts";
 import type { ProblemCode } from "./problem.ts";
 import type { AppEnv } from "./router.ts";
@@ -16,7 +17,9 @@ const DESCRIPTION = `Receives messages over HTTP and from Amazon SNS, and delive
 Send \`Authorization: Bearer <token>\`. A token belongs to one tenant; an operator token names the tenant in \`Postern-Tenant\`.
 Every error is a problem (RFC 9457) whose \`detail\` says how to mend it, and whose \`instance\` is the request id in the log.
 Lists take \`limit\` and \`cursor\`, and give the next cursor in \`next\`.
-A POST with an \`Idempotency-Key\` runs once in 24 hours: a repeat gets the first response again.`;
+A POST with an \`Idempotency-Key\` runs once in 24 hours: a repeat gets the first response again.
+
+${OPERATOR_EVENTS_TEXT}`;
 
 const PARAMETERS = {
   PosternTenant: {
@@ -39,6 +42,7 @@ const PARAMETERS = {
  */
 export function openApiDocument(app: OpenAPIHono<AppEnv>): Document {
   app.openAPIRegistry.register("Problem", ProblemSchema);
+  registerOperatorEvents(app);
   app.openAPIRegistry.registerComponent("securitySchemes", "bearer", {
     type: "http",
     scheme: "bearer",

@@ -10,6 +10,7 @@ export const PROBLEMS = {
   "webhook-url-rejected": { status: 400, title: "The URL of the webhook is refused" },
   unauthenticated: { status: 401, title: "A valid token is needed" },
   "missing-scope": { status: 403, title: "The token lacks a scope" },
+  "reserved-topic": { status: 403, title: "The topic is reserved" },
   "bound-token": { status: 403, title: "The token is bound to one endpoint" },
   "tenant-suspended": { status: 403, title: "The tenant is suspended" },
   "stale-epoch": { status: 403, title: "Another instance of the producer has taken over" },

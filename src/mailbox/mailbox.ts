@@ -31,6 +31,8 @@ export type BoxMessage = {
   readonly answerByMs?: number;
   /** Ordered boxes: messages of one group come one after the other. */
   readonly groupKey?: string;
+  /** When it was opened again, ms: then it is to come though it came before. */
+  readonly reopenedAtMs?: number;
 };
 
 /** Why a mailbox could not do it; all but `refused` are worth another try. */
@@ -41,7 +43,7 @@ export type MailboxFault = {
   readonly detail: string;
 };
 
-export type ReceivedMessage = Omit<BoxMessage, "stream" | "groupKey"> & {
+export type ReceivedMessage = Omit<BoxMessage, "stream" | "groupKey" | "reopenedAtMs"> & {
   readonly receiveCount: number;
   /** The implementation's own handle; what clients see is sealed (see receipts). */
   readonly handle: string;

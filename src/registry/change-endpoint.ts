@@ -19,7 +19,7 @@ import {
   updateSelections,
 } from "../storage/subscriptions.ts";
 import { membershipStatements, newSubscriptions, NO_RECEIVER, sealHeaders } from "./create-endpoint.ts";
-import { type EndpointPatch, unmaskAuth, unmaskHeaders, urlFault } from "./endpoint-input.ts";
+import { type EndpointPatch, orderingFault, unmaskAuth, unmaskHeaders, urlFault } from "./endpoint-input.ts";
 import { type EndpointView, viewEndpoint } from "./endpoint-view.ts";
 import { handshakeChange, originOf } from "./handshake.ts";
 import { authFaults, nameRefusal, sealAuth, signingKeyStatements } from "./outbound.ts";
@@ -85,6 +85,9 @@ function patchRefusal(
   const url = urlFault(current.kind, patch.url);
   if (url !== null) faults.push(url);
   if (patch.handshake === true && current.kind === "pull") faults.push(NO_RECEIVER);
+  const { ordered = current.ordered, orderingKey = current.ordering_key } = patch;
+  const ordering = orderingFault({ ordered, orderingKey });
+  if (ordering !== null) faults.push(ordering);
   if (patch.filterScope !== undefined && patch.filter === undefined) {
     faults.push({ pointer: "/filterScope", detail: "says how to read `filter`: send both" });
   }
@@ -126,7 +129,9 @@ function columnsOf(patch: EndpointPatch): WritableChange {
   if (patch.timeoutSeconds !== undefined) change.timeout_seconds = patch.timeoutSeconds;
   if (patch.retrySchedule !== undefined) change.retry_schedule = [...patch.retrySchedule];
   if (patch.rateLimit !== undefined) change.rate_limit = patch.rateLimit;
+  if (patch.maxConcurrency !== undefined) change.max_concurrency = patch.maxConcurrency;
   if (patch.ordered !== undefined) change.ordered = patch.ordered;
+  if (patch.orderingKey !== undefined) change.ordering_key = patch.orderingKey;
   if (patch.fallback !== undefined) change.fallback = patch.fallback;
   if (patch.description !== undefined) change.description = patch.description;
   if (patch.metadata !== undefined) change.metadata = patch.metadata ?? {};

@@ -5,7 +5,7 @@ import { type EndpointRow, type EndpointWithTopics, insertEndpoint, isNodeTaken 
 import { beginHandshake } from "../storage/handshakes.ts";
 import { ensureQueue } from "../storage/queues.ts";
 import { insertMembership, insertSubscriptions, type NewSubscription } from "../storage/subscriptions.ts";
-import { type NewEndpoint, unmaskAuth, unmaskHeaders, urlFault } from "./endpoint-input.ts";
+import { type NewEndpoint, orderingFault, unmaskAuth, unmaskHeaders, urlFault } from "./endpoint-input.ts";
 import { type EndpointView, viewEndpoint } from "./endpoint-view.ts";
 import { authFaults, nameRefusal, sealAuth, signingKeyStatements } from "./outbound.ts";
 import { accept, type Fault, type Outcome, type Refusal, refuse } from "./refusal.ts";
@@ -26,12 +26,13 @@ export async function createEndpoint(
   const secretId = newId("sec", nowMs);
   const row = await newRow(world, input);
   const topics = [...new Set(input.topics)];
+
   const selection = {
     filter: input.filter === null ? null : JSON.stringify(input.filter),
     filterScope: topics.length === 0 ? ("attributes" as const) : input.filterScope,
     queue: input.queue,
   };
-  const endpoint: EndpointWithTopics = { ...row, topics, selection };
+  const endpoint: EndpointWithTopics = { ...row, topics, selection, circuit_opened_at: null };
   const view = await viewEndpoint(endpoint, keyRing);
   try {
     await db.batch([
@@ -86,6 +87,8 @@ function creationRefusal(world: RegistryWorld, input: NewEndpoint): Refusal | nu
     faults.push({ pointer: "/filter", detail: "belongs to the subscriptions: give `topics` with it" });
   }
   if (refusal?.code === "invalid") faults.push(...refusal.faults);
+  const ordering = orderingFault(input);
+  if (ordering !== null) faults.push(ordering);
   return faults.length > 0 ? { code: "invalid", faults } : null;
 }
 
@@ -108,7 +111,9 @@ async function newRow({ keyRing, tenantId, nowMs, gatewayUrl }: RegistryWorld, i
     timeout_seconds: input.timeoutSeconds,
     retry_schedule: [...input.retrySchedule],
     rate_limit: input.rateLimit,
+    max_concurrency: input.maxConcurrency,
     ordered: input.ordered,
+    ordering_key: input.orderingKey,
     fallback: input.fallback,
     description: input.description,
     metadata: input.metadata ?? {},

@@ -22,7 +22,9 @@ export type EndpointSettings = {
   /** Seconds between attempts. */
   readonly retrySchedule: readonly number[];
   readonly rateLimit: number | null;
+  readonly maxConcurrency: number | null;
   readonly ordered: boolean;
+  readonly orderingKey: string | null;
   readonly fallback: "pull" | null;
   readonly description: string | null;
   readonly metadata: EndpointRow["metadata"] | null;
@@ -52,6 +54,11 @@ export function urlFault(kind: "push" | "pull", url: string | null | undefined):
   if (kind === "push" && url === null) return { pointer: "/url", detail: "is needed: a push endpoint is a URL" };
   if (kind === "pull" && url !== null) return { pointer: "/url", detail: "leave it out: a pull endpoint has no URL" };
   return null;
+}
+
+/** Whether there may be an ordering key: only what is in order can be so by a key. */
+export function orderingFault({ ordered, orderingKey }: { readonly ordered: boolean; readonly orderingKey: string | null }): Fault | null {
+  return orderingKey === null || ordered ? null : { pointer: "/orderingKey", detail: "is the order's: set `ordered` to true with it, or leave it out (null)" };
 }
 
 /**

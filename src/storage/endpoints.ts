@@ -10,7 +10,12 @@ export type { EndpointRow } from "./endpoint-row.ts";
  * With the patterns of its subscriptions, oldest first, each once; and with what all of those select alike: null, or the
  * default, where they differ.
  */
-export type EndpointWithTopics = EndpointRow & { readonly topics: readonly string[]; readonly selection: Selection };
+export type EndpointWithTopics = EndpointRow & {
+  readonly topics: readonly string[];
+  readonly selection: Selection;
+  /** Since when it is tried now and then only, ms; null while its circuit is closed. */
+  readonly circuit_opened_at: number | null;
+};
 
 /** What a PATCH may set; what it leaves out stays. */
 export type EndpointChange = Partial<
@@ -25,7 +30,8 @@ const SELECT_WITH_TOPICS = `SELECT ${ENDPOINT_COLUMNS.map((column) => `e.${colum
   (SELECT json_group_array(json_array(d.filter, d.filter_scope)) FROM (
      SELECT DISTINCT s.filter, s.filter_scope FROM subscriptions s
      WHERE s.endpoint_id = e.id AND s.topic IS NOT NULL LIMIT 2) d) AS filters,
-  (SELECT json_group_array(DISTINCT s.queue) FROM subscriptions s WHERE s.endpoint_id = e.id) AS queues
+  (SELECT json_group_array(DISTINCT s.queue) FROM subscriptions s WHERE s.endpoint_id = e.id) AS queues,
+  (SELECT min(c.opened_at) FROM endpoint_circuits c WHERE c.endpoint_id = e.id) AS circuit_opened_at
   FROM endpoints e`;
 
 /** Adds an endpoint; part of a batch. Fails with what {@link isNodeTaken} knows when its node name is taken. */
@@ -53,19 +59,20 @@ export const STATUS_FOR_DELIVERY = "iif(e.handshake = 'waiting' AND e.status = '
 
 const Json = z.string().transform((text): unknown => JSON.parse(text));
 const NameList = Json.pipe(z.array(z.string()));
-const Subscribed = z.object({
+const Shown = z.object({
   topics: NameList,
   filters: Json.pipe(z.array(z.tuple([z.string().nullable(), z.enum(["attributes", "body"])]))),
   queues: Json.pipe(z.array(z.string().nullable())),
+  circuit_opened_at: z.number().nullable(),
 });
 
 /** A row of {@link selectEndpoint}; null when there is none. */
 export function parseEndpoint(row: unknown): EndpointWithTopics | null {
   if (row === undefined || row === null) return null;
-  const { topics, filters, queues } = Subscribed.parse(row);
+  const { topics, filters, queues, circuit_opened_at } = Shown.parse(row);
   const [filter, filterScope] = theOnly(filters) ?? ([null, "attributes"] as const);
   const selection = { filter, filterScope, queue: theOnly(queues) ?? null };
-  return { ...parseEndpointRow(row), topics: [...new Set(topics)], selection };
+  return { ...parseEndpointRow(row), topics: [...new Set(topics)], selection, circuit_opened_at };
 }
 
 function theOnly<Value>(values: readonly Value[]): Value | undefined {

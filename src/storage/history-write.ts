@@ -1,5 +1,9 @@
-import type { HistoryAttempt, HistoryBatch, HistoryDelivery, HistoryMessage } from "../streams/history-records.ts";
+import {
+  type HistoryAttempt, type HistoryBatch, type HistoryDelivery, type HistoryMessage, supersedes,
+} from "../streams/history-records.ts";
 import { parseStreamName } from "../streams/ref.ts";
+import type { StoredEvent } from "../operator-events/event.ts";
+import { insertOperatorEvents } from "./operator-events.ts";
 import { rememberStream } from "./streams.ts";
 
 /**
@@ -14,7 +18,9 @@ const INSERT_MESSAGES = `
   FROM json_each(?1) WHERE true
   ON CONFLICT DO NOTHING`;
 
-// An older record changes nothing but the attempts it knows of: a batch that is repeated must not undo a later one.
+// A record that does not supersede what is there changes nothing but the attempts it knows of: a batch that is repeated
+// must not undo a later one.
+const SUPERSEDES = "(excluded.updated_at >= updated_at OR (status = 'open' AND excluded.status <> 'open'))";
 const UPSERT_DELIVERIES = `
   INSERT INTO deliveries (tenant_id, stream, topic, message_time, offset, endpoint_id, message_id, status, reason,
     next_attempt_at, updated_at, attempt_times)
@@ -22,9 +28,9 @@ const UPSERT_DELIVERIES = `
     value ->> 7, value -> 8
   FROM json_each(?1) WHERE true
   ON CONFLICT DO UPDATE SET
-    status = iif(excluded.updated_at >= updated_at, excluded.status, status),
-    reason = iif(excluded.updated_at >= updated_at, excluded.reason, reason),
-    next_attempt_at = iif(excluded.updated_at >= updated_at, excluded.next_attempt_at, next_attempt_at),
+    status = iif(${SUPERSEDES}, excluded.status, status),
+    reason = iif(${SUPERSEDES}, excluded.reason, reason),
+    next_attempt_at = iif(${SUPERSEDES}, excluded.next_attempt_at, next_attempt_at),
     updated_at = max(excluded.updated_at, updated_at),
     attempt_times = (SELECT json_group_array(value) FROM (
       SELECT value FROM json_each(deliveries.attempt_times)
@@ -41,8 +47,9 @@ const INSERT_ATTEMPTS = `
 /**
  * Writes what a stream reports: one statement a table for each megabyte or so, the tables of one part as one
  * transaction. Idempotent by key, so a batch whose write was cut off is simply written again. Rejects with D1's error.
+ * `events` is what operators are to be told of it.
  */
-export async function writeHistory(db: D1Database, batch: HistoryBatch): Promise<void> {
+export async function writeHistory(db: D1Database, batch: HistoryBatch, events: readonly StoredEvent[] = []): Promise<void> {
   const tables = [
     { sql: INSERT_MESSAGES, parts: parts(batch.messages.map(messageRow)) },
     { sql: INSERT_ATTEMPTS, parts: parts(batch.attempts.map(attemptRow)) },
@@ -57,6 +64,7 @@ export async function writeHistory(db: D1Database, batch: HistoryBatch): Promise
     });
     // A stream is known from its first message on.
     if (round === 0 && first !== undefined) statements.push(rememberStream(db, parseStreamName(batch.stream), first.timeMs));
+    if (round === 0 && events.length > 0) statements.push(insertOperatorEvents(db, events));
     await db.batch(statements);
   }
 }
@@ -98,7 +106,7 @@ function deliveryRows(batch: HistoryBatch): string[] {
   for (const record of batch.deliveries) {
     const seen = newest.get(refKey(record));
     if (seen === undefined) newest.set(refKey(record), { record, attemptTimes: [] });
-    else if (record.updatedAtMs >= seen.record.updatedAtMs) seen.record = record;
+    else if (supersedes(record, seen.record)) seen.record = record;
   }
   for (const attempt of batch.attempts) {
     // one without is listed at its endpoint all the same: history that is not whole is better than none

@@ -158,10 +158,26 @@ export async function listMembersOf(
   return members;
 }
 
-const PushedQueueRow = Row.pick({ tenantId: true, name: true, maxReceives: true, retentionSeconds: true });
+const QueueBoxRow = Row.pick({ tenantId: true, name: true, maxReceives: true, retentionSeconds: true });
 
 /** What the mailbox of a queue needs to know of it. */
-export type PushedQueue = z.infer<typeof PushedQueueRow>;
+export type QueueBox = z.infer<typeof QueueBoxRow>;
+
+/** Queues of all tenants, `limit` of them: turn after turn the next ones, and after the last the first again. */
+export async function listQueuesInTurns(
+  db: D1Database,
+  { limit, turn }: { readonly limit: number; readonly turn: number },
+): Promise<QueueBox[]> {
+  const { results } = await db
+    .prepare(
+      `WITH pages AS (SELECT max(1, (count(*) + ?1 - 1) / ?1) AS n FROM queues)
+       SELECT tenant_id AS tenantId, name, max_receives AS maxReceives, retention_seconds AS retentionSeconds
+       FROM queues ORDER BY tenant_id, name LIMIT ?1 OFFSET (?2 % (SELECT n FROM pages)) * ?1`,
+    )
+    .bind(limit, turn)
+    .all();
+  return results.map((row) => QueueBoxRow.parse(row));
+}
 
 /**
  * Queues of all tenants that have an active push member, `limit` of them: turn after turn the next ones, and after the
@@ -170,7 +186,7 @@ export type PushedQueue = z.infer<typeof PushedQueueRow>;
 export async function listPushedQueues(
   db: D1Database,
   { limit, turn }: { readonly limit: number; readonly turn: number },
-): Promise<PushedQueue[]> {
+): Promise<QueueBox[]> {
   const { results } = await db
     .prepare(
       `WITH pushed AS MATERIALIZED (
@@ -185,7 +201,7 @@ export async function listPushedQueues(
     )
     .bind(limit, turn)
     .all();
-  return results.map((row) => PushedQueueRow.parse(row));
+  return results.map((row) => QueueBoxRow.parse(row));
 }
 
 /** One target of one stream, as deliveries have it: for a queue's own messages `tenant/queues/name` and `member`. */

@@ -214,6 +214,7 @@ const Match = z.object({
   status: z.enum(["active", "paused", "disabled"]),
   kind: z.enum(["push", "pull"]),
   ordered: z.number().transform((flag) => flag === 1),
+  orderingKey: z.string().nullable(),
 });
 
 /** A subscription that may match, with what publishing needs to know of its endpoint. */
@@ -243,7 +244,8 @@ export async function matchSubscriptions(
   const [subscriptions, boundQueues] = await db.batch([
     db
       .prepare(
-        `SELECT s.id, s.endpoint_id AS endpointId, s.topic, s.filter, s.filter_scope AS filterScope, s.queue, e.status, e.kind, e.ordered
+        `SELECT s.id, s.endpoint_id AS endpointId, s.topic, s.filter, s.filter_scope AS filterScope, s.queue, e.status, e.kind, e.ordered,
+           e.ordering_key AS orderingKey
          FROM subscriptions s JOIN endpoints e ON e.id = s.endpoint_id AND e.tenant_id = s.tenant_id
          WHERE s.tenant_id = ? AND s.topic_key IN (SELECT value FROM json_each(?))`,
       )

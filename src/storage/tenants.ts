@@ -93,7 +93,7 @@ export function endTenantStatements(db: D1Database, id: string, nowMs: number): 
     ...notePurges(db, id, nowMs),
     // each takes along what refers to it: secrets and subscriptions, bindings, confirmations. A queue can only go once
     // it has no members.
-    ...["portal_codes", "tokens", "endpoints", "queues", "sources", "tenant_signing_keys", "idempotency_keys", "audit", "topics", "streams", "own_streams", "expunged_messages", "jobs", "consumer_offsets"].map((table) =>
+    ...["portal_codes", "tokens", "endpoints", "queues", "sources", "tenant_signing_keys", "idempotency_keys", "audit", "topics", "streams", "own_streams", "expunged_messages", "jobs", "consumer_offsets", "operator_events"].map((table) =>
       db.prepare(`DELETE FROM ${table} WHERE tenant_id = ?1`).bind(id),
     ),
   ];

@@ -1,6 +1,6 @@
 import { deliveryId } from "../delivery/delivery-id.ts";
 import type { Verdict } from "../delivery/outcome.ts";
-import type { HistoryAttempt, HistoryBatch, HistoryDelivery, HistoryMessage } from "./history-records.ts";
+import { type HistoryAttempt, type HistoryBatch, type HistoryDelivery, type HistoryMessage, supersedes } from "./history-records.ts";
 import type { OpenDelivery } from "./outbox.ts";
 import type { LogEntry } from "./segment-log.ts";
 import { parseStreamName } from "./ref.ts";
@@ -34,12 +34,12 @@ export class HistoryFeed {
     return true;
   }
 
-  /** Whether there was room for it; an older record than the one that is there changes nothing. */
+  /** Whether there was room for it; one that does not supersede the one that is there changes nothing. */
   delivery(record: HistoryDelivery): boolean {
     const key = keyOf(record);
     const known = this.#deliveries.get(key);
     if (known === undefined && this.#isFull) return false;
-    if (known === undefined || known.updatedAtMs <= record.updatedAtMs) this.#deliveries.set(key, record);
+    if (known === undefined || supersedes(record, known)) this.#deliveries.set(key, record);
     return true;
   }
 

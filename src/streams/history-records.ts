@@ -23,6 +23,14 @@ export type HistoryDelivery = {
   readonly updatedAtMs: number;
 };
 
+/**
+ * Whether a record takes the place of one that was told before: the newer one does, and an end does of what was open,
+ * for the clock may have been set back in between.
+ */
+export function supersedes(record: HistoryDelivery, known: HistoryDelivery): boolean {
+  return record.updatedAtMs >= known.updatedAtMs || (known.status === "open" && record.status !== "open");
+}
+
 /** An attempt. Its delivery lists it only if the record of what it changed there is in the same batch. */
 export type HistoryAttempt = {
   readonly messageId: string;

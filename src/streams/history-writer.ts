@@ -45,6 +45,8 @@ export class HistoryWriter {
   /** From here on messages are told again; null when there is none left. */
   #retellFrom: number | null;
   #hasUntold: boolean;
+  /** Of what was told. */
+  #latestMs = 0;
 
   /** Begins where a process before it may have ended: what D1 knows for certain are the messages before `writtenBefore`. */
   constructor(world: HistoryWorld, writtenBefore: number, nextOffset: number) {
@@ -79,11 +81,11 @@ export class HistoryWriter {
   }
 
   opened(delivery: OpenDelivery, nextAttemptAtMs: number, nowMs: number): void {
-    this.#feed.delivery(openRecord(delivery, nextAttemptAtMs, nowMs));
+    this.#feed.delivery(openRecord(delivery, nextAttemptAtMs, this.#inOrder(nowMs)));
   }
 
   settled(delivery: Settled, verdict: Verdict, nowMs: number): void {
-    const record = settledRecord(delivery, verdict, nowMs);
+    const record = settledRecord(delivery, verdict, this.#inOrder(nowMs));
     const isTold = this.#feed.delivery(record);
     if (record.status === "open") return;
     // The log says that a first attempt came to its end, not which: it stands for the one that nearly all have.
@@ -133,6 +135,12 @@ export class HistoryWriter {
       log("warn", "history.write-failed", { stream, error: describeError(error) });
     }
     this.schedule();
+  }
+
+  /** A time that is not before what was told last, though the clock be set back: the newer record is the one that holds. */
+  #inOrder(nowMs: number): number {
+    this.#latestMs = Math.max(nowMs, this.#latestMs);
+    return this.#latestMs;
   }
 
   /** Fills the feed with some of what was lost or left out, as far as there is room for it. */

@@ -4,7 +4,7 @@ import type { SegmentArchive } from "./archive.ts";
 import type { ReplayRequest, ReplayStarted } from "./contract.ts";
 import type { HistoryWriter } from "./history-writer.ts";
 import type { OffsetRange } from "./log-range.ts";
-import type { Outbox } from "./outbox.ts";
+import { loadOf, rowsOf } from "./replay-load.ts";
 import { MAX_OPEN, type Replayed, Replays } from "./replays.ts";
 import type { SegmentLog } from "./segment-log.ts";
 
@@ -13,7 +13,6 @@ export type ReplayWorld = {
   readonly sql: SqlStorage;
   readonly log: SegmentLog;
   readonly archive: SegmentArchive;
-  readonly outbox: Outbox;
   readonly history: HistoryWriter;
   readonly db: D1Database;
 };
@@ -33,7 +32,7 @@ export class ReplayRunner {
   /** Counts the stretch and takes it up, unless there is no `jobId`. */
   start(request: ReplayRequest, nowMs: number): ReplayStarted {
     const { log } = this.#world;
-    const { jobId, endpointId, from, untilMs } = request;
+    const { jobId, endpointId, from, untilMs, ordered } = request;
     const { earliestOffset, nextOffset } = log;
     const untilOffset = untilMs === null ? nextOffset : log.offsetAt(untilMs);
     const fromOffset = from === null ? earliestOffset : "offset" in from ? from.offset : log.offsetAt(from.timeMs);
@@ -41,7 +40,7 @@ export class ReplayRunner {
     if (fromOffset < earliestOffset) return { ok: false, code: "trimmed", earliestOffset };
     const stretch = { fromOffset, untilOffset: Math.max(fromOffset, untilOffset) };
     const count = log.countBetween(stretch.fromOffset, stretch.untilOffset);
-    if (jobId !== null && !this.#replays.start({ jobId, endpointId, ...stretch, total: count }, nowMs)) {
+    if (jobId !== null && !this.#replays.start({ jobId, endpointId, ...stretch, total: count, ...(ordered === undefined ? {} : { ordered }) }, nowMs)) {
       return { ok: false, code: "too-many" };
     }
     return { ok: true, count, ...stretch };
@@ -58,7 +57,7 @@ export class ReplayRunner {
 
   /** What is to be opened now. Call in a transaction with the opening. */
   step(nowMs: number): Replayed[] {
-    const { log, archive, outbox } = this.#world;
+    const { log, archive, sql } = this.#world;
     return this.#replays.step(
       {
         messages: (from, to, limit) => {
@@ -71,7 +70,7 @@ export class ReplayRunner {
           const looked = log.entriesFrom(from, limit).filter(({ offset }) => offset < to);
           return { entries: looked.filter(({ expunged }) => !expunged), next: (looked.at(-1)?.offset ?? to - 1) + 1 };
         },
-        load: (endpointId) => outbox.loadOf(endpointId, MAX_OPEN),
+        load: (endpointId) => loadOf(sql, endpointId, MAX_OPEN),
       },
       nowMs,
     );
@@ -97,9 +96,9 @@ export class ReplayRunner {
 
   /** Tells history again what of the deliveries opened last is open, for it may have missed that before a restart. */
   retell(nowMs: number): void {
-    const { log, outbox, history } = this.#world;
+    const { log, sql, history } = this.#world;
     for (const { endpointId, from, to } of this.#replays.openedLately()) {
-      const rows = outbox.rowsOf(endpointId, from, to);
+      const rows = rowsOf(sql, endpointId, from, to);
       const first = Math.min(...[...rows].flatMap(([offset, status]) => (status === "open" ? [offset] : [])));
       if (!Number.isFinite(first)) continue;
       // from the first that is open on, all of the log is in the object

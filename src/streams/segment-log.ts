@@ -1,6 +1,6 @@
 import type { Attributes, EventContext, StoredMessage } from "../messages/message.ts";
-import type { Append, Content } from "./contract.ts";
 import { isArchived } from "./archive-format.ts";
+import type { Append, Content, OrderingKeys } from "./contract.ts";
 import { offsetAtTime, oldestToKeep, type Keep } from "./log-range.ts";
 
 /** One message in the JSON of a segment; its bytes are `size` bytes of the segment's `bodies`. */
@@ -19,6 +19,7 @@ type LoggedMessage = {
   readonly endpointIds?: readonly string[];
   /** Rows of `open_deliveries` from the start, every one. */
   readonly orderedIds?: readonly string[];
+  readonly orderingKeys?: OrderingKeys;
   readonly expunged?: true;
 };
 
@@ -33,6 +34,7 @@ export type LogEntry = Omit<StoredMessage, "body"> & {
   readonly matched: number;
   readonly endpointIds: readonly string[];
   readonly orderedIds: readonly string[];
+  readonly orderingKeys?: OrderingKeys;
   readonly expunged: boolean;
 };
 
@@ -279,7 +281,10 @@ export class SegmentLog {
 
 /** An entry with its bytes, as delivery takes it. */
 export function storedMessage(entry: LogEntry, body: Uint8Array): StoredMessage {
-  const { size: _size, matched: _matched, endpointIds: _endpointIds, orderedIds: _orderedIds, expunged: _expunged, ...message } = entry;
+  const {
+    size: _size, matched: _matched, endpointIds: _endpointIds, orderedIds: _orderedIds, orderingKeys: _orderingKeys, expunged: _expunged,
+    ...message
+  } = entry;
   return { ...message, body };
 }
 
@@ -301,14 +306,15 @@ function* segmentsOf(appends: readonly Append[]): Generator<Append[]> {
 }
 
 /** An upper estimate: every character of metadata may take three bytes. */
-function loggedBytes({ message, endpointIds, orderedIds = [] }: Append): number {
+function loggedBytes({ message, endpointIds, orderedIds = [], orderingKeys = {} }: Append): number {
   const names = Object.entries({ ...message.attributes, ...message.event });
   const metadata = names.reduce((sum, [name, value]) => sum + name.length + value.length + 6, 300);
   const targets = [endpointIds.length, orderedIds.length].reduce((sum, count) => sum + (count > MAX_LOGGED_TARGETS ? 0 : count * 35), 0);
-  return message.body.length + 3 * metadata + targets;
+  const keys = Object.values(orderingKeys).reduce((sum, key) => sum + key.length + 40, 0);
+  return message.body.length + 3 * metadata + targets + keys;
 }
 
-function toLogged({ message, endpointIds, orderedIds = [] }: Append): LoggedMessage {
+function toLogged({ message, endpointIds, orderedIds = [], orderingKeys }: Append): LoggedMessage {
   const { body, attributes, deduplicate: _deduplicate, ...rest } = message;
   return {
     ...rest,
@@ -317,6 +323,7 @@ function toLogged({ message, endpointIds, orderedIds = [] }: Append): LoggedMess
     matched: endpointIds.length + orderedIds.length,
     ...(endpointIds.length > MAX_LOGGED_TARGETS ? {} : { endpointIds }),
     ...(orderedIds.length === 0 || orderedIds.length > MAX_LOGGED_TARGETS ? {} : { orderedIds }),
+    ...(orderingKeys === undefined || orderedIds.length > MAX_LOGGED_TARGETS ? {} : { orderingKeys }),
   };
 }
 

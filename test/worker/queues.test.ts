@@ -424,7 +424,7 @@ describe("what waits", () => {
     const url = `https://hooks.example.com/${action}`;
     const id = await createEndpoint({ queue, url });
     if (before === "pause") await call("POST", `/v1/endpoints/${id}/pause`);
-    else await disableEndpoint(env.DB, id, "answered 410", Date.now());
+    else await disableEndpoint(env.DB, { id, tenantId: "default" }, "answered 410", Date.now());
     await untilCachesExpired(Date.now());
     await append(`queues/${queue}`, "member");
     await waitingIn(queue, 1);

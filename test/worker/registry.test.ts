@@ -282,8 +282,8 @@ describe("endpoints", () => {
     await setEndpointHealth(env.DB, id, 1000);
     await setEndpointHealth(env.DB, id, 2000);
     expect(await findDeliveryEndpoints(env.DB, [id])).toMatchObject([{ failing_since: 1000 }]);
-    expect(await disableEndpoint(env.DB, id, "answered 410", Date.now())).toBe(true);
-    expect(await disableEndpoint(env.DB, id, "again", Date.now())).toBe(false);
+    expect(await disableEndpoint(env.DB, { id, tenantId: "default" }, "answered 410", Date.now())).toBe(true);
+    expect(await disableEndpoint(env.DB, { id, tenantId: "default" }, "again", Date.now())).toBe(false);
     expect((await call("GET", `/v1/endpoints/${id}`)).json).toMatchObject({ status: "disabled", disabledReason: "answered 410" });
     expect((await call("GET", "/v1/endpoints?status=disabled")).json["data"]).toMatchObject([{ id }]);
     expect(await transit("pause")).toBe("disabled");
@@ -411,7 +411,7 @@ describe("subscriptions", () => {
 });
 
 describe("releaseEndpoint", () => {
-  it("tells every stream with open deliveries once, and one that fails stops no other", async () => {
+  it("tells every stream with open deliveries, one that fails again, and that stops no other", { timeout: 20_000 }, async () => {
     const { id } = await createEndpoint();
     const insert = env.DB.prepare(
       `INSERT INTO deliveries (tenant_id, message_time, stream, offset, endpoint_id, message_id, topic, status, updated_at)
@@ -429,14 +429,16 @@ describe("releaseEndpoint", () => {
       getByName: () => ({
         release: async (stream: string, endpointId: string) => {
           told.push(`${stream} ${endpointId}`);
-          if (stream === "default/topics/a") throw new Error("overloaded");
+          if (stream === "default/topics/a" && told.filter((one) => one.startsWith(stream)).length < 3) throw new Error("overloaded");
           return 1;
         },
       }),
     };
     vi.spyOn(console, "warn").mockImplementation(() => undefined);
     await releaseEndpoint({ DB: env.DB, STREAMS: z.custom<Cloudflare.Env["STREAMS"]>().parse(STREAMS) }, "default", id);
-    expect(told.sort()).toEqual([`default/topics/a ${id}`, `default/topics/b ${id}`]);
+    expect(told.filter((stream) => stream === `default/topics/b ${id}`)).toHaveLength(1);
+    expect(told.filter((stream) => stream === `default/topics/a ${id}`).length).toBeGreaterThan(1);
+    expect(new Set(told)).toEqual(new Set([`default/topics/a ${id}`, `default/topics/b ${id}`]));
   });
 });
 

@@ -3,7 +3,7 @@ import type { Context } from "hono";
 import { newId } from "../../ids.ts";
 import { isTarget, MAX_TARGET_CHARACTERS } from "../../messages/topic.ts";
 import { recordAudit } from "../../storage/audit.ts";
-import { endpointExists } from "../../storage/history-read.ts";
+import { findEndpoint } from "../../storage/endpoints.ts";
 import type { ReplayRequest, ReplayStarted } from "../../streams/contract.ts";
 import { formatOffset, parseLogOffset } from "../../streams/protocol/offset.ts";
 import { streamName } from "../../streams/ref.ts";
@@ -69,13 +69,13 @@ replay.openapi(replayRoute, async (c) => {
   const { tenantId } = c.get("principal");
   if (!isTarget(topic)) requireName("topic", topic);
   const from = firstMessage(fromOffset, since);
-  if (!(await endpointExists(c.env.DB, tenantId, endpointId))) {
-    return fail({ code: "not-found", detail: "There is no endpoint with this id." });
-  }
+  const endpoint = await findEndpoint(c.env.DB, tenantId, endpointId);
+  if (endpoint === null) return fail({ code: "not-found", detail: "There is no endpoint with this id." });
   const stream = streamName({ tenantId, kind: "topics", name: topic });
   if (!dryRun) await requireWithinLimits(c, stream, { endpointId, from, untilMs: until ?? null });
   const jobId = dryRun ? null : newId("job", Date.now());
-  const request = { jobId, endpointId, from, untilMs: until ?? null };
+  const ordered = endpoint.ordered ? { ordered: { orderingKey: endpoint.ordering_key } } : {};
+  const request = { jobId, endpointId, from, untilMs: until ?? null, ...ordered };
   const starting = streamStub(c.env.STREAMS, stream).replay(stream, request);
   const started = await orUnavailable(c, starting, "Whether it began is unknown: look at `/v1/jobs` before you try again.");
   if (!started.ok) return refuse(started);

@@ -1,5 +1,6 @@
 import { DurableObject } from "cloudflare:workers";
 import { describeError, log } from "../../log.ts";
+import { pendingAlarm } from "../../pending-alarm.ts";
 import { LiveWaiters } from "../live-waiters.ts";
 import type { Presence } from "../subscriptions/contract.ts";
 import { Announcer } from "./announcer.ts";
@@ -292,7 +293,7 @@ export class DurableStream extends DurableObject<Cloudflare.Env> implements Dura
 
   async #wakeBy(atMs: number): Promise<void> {
     const soonMs = Math.min(atMs, Date.now() + MAX_SLEEP_MS);
-    const setMs = await this.ctx.storage.getAlarm();
+    const setMs = await pendingAlarm(this.ctx.storage, Date.now());
     if (setMs === null || setMs > soonMs) await this.ctx.storage.setAlarm(soonMs);
   }
 

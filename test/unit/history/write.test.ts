@@ -54,6 +54,15 @@ describe("writeHistory", () => {
     expect(row).toMatchObject({ status: "dead", reason: "gave up", nextAttemptAtMs: null, updatedAtMs: T0 + 3 });
   });
 
+  it("takes an end of what was open though the clock was set back in between, and no older end of another", async () => {
+    const { db } = openDatabase();
+    await write(db, { messages: [message(0)], deliveries: [delivery(0, "ep_1", { status: "open", updatedAtMs: T0 + 20_000 })] });
+    await write(db, { deliveries: [delivery(0, "ep_1", { status: "dead", reason: "gave up", updatedAtMs: T0 + 3 })] });
+    await write(db, { deliveries: [delivery(0, "ep_1", { status: "delivered", updatedAtMs: T0 + 1 })] });
+    const [row] = await listDeliveries(db, TENANT, ID, NEWEST);
+    expect(row).toMatchObject({ status: "dead", reason: "gave up", nextAttemptAtMs: null });
+  });
+
   it("opens a dead delivery again when its stream says so later", async () => {
     const { db } = openDatabase();
     await write(db, { messages: [message(0)], deliveries: [delivery(0, "ep_1", { status: "dead", reason: "gave up", updatedAtMs: T0 + 3 })] });

@@ -8,7 +8,7 @@ import { bodyOf, openGateway } from "./gateway.ts";
 const gateway = openGateway();
 beforeEach(() => void vi.spyOn(console, "info").mockImplementation(() => undefined));
 
-type Document = { openapi: string; paths: Record<string, Record<string, Operation>>; components: unknown };
+type Document = { openapi: string; webhooks: Record<string, unknown>; paths: Record<string, Record<string, Operation>>; components: unknown };
 type Operation = { operationId: string; requestBody?: { content: Record<string, unknown> }; security: Record<string, string[]>[]; responses: Record<string, unknown>; summary?: string; tags?: string[] };
 
 async function readDocument() {
@@ -27,6 +27,7 @@ describe("/openapi.json", () => {
   it("is an OpenAPI 3.1 document whose references all lead somewhere", async () => {
     const document = await readDocument();
     expect(document.openapi).toBe("3.1.0");
+    expect(Object.keys(document.webhooks)).toContain("postern.delivery.dead");
     for (const [, reference] of JSON.stringify(document).matchAll(/"\$ref":"#\/([^"]+)"/g)) {
       const target = (reference ?? "").split("/").reduce<unknown>((value, key) => Object(value)[key], document);
       expect(target, reference).toBeDefined();

@@ -17,6 +17,7 @@ const options: WorkerdOptions = {
   workerPath: "worker.js",
   stateDir: "/data/state",
   listen: "127.0.0.1:8787",
+  drainListen: null,
   environment: [],
   allowAddresses: [],
   companions: [],
@@ -35,6 +36,11 @@ describe("workerdConfig", () => {
   it("serves the Worker at the address it is given", () => {
     expect(configOf("")).toContain('( name = "gateway", address = "127.0.0.1:8787", http = (), service = "gate" )');
     expect(configOf("")).toContain('modules = [ ( name = "worker.js", esModule = embed "worker.js" ) ]');
+  });
+
+  it("has a socket that lets attempts end, where it is asked for", () => {
+    expect(configOf("", { drainListen: "127.0.0.1:9" })).toContain('address = "127.0.0.1:9", http = (), service = ( name = "gate", entrypoint = "Drain" )');
+    expect(configOf("")).not.toContain("Drain");
   });
 
   it("leaves out the flag that the compatibility date implies, and keeps the others", () => {
