@@ -19,6 +19,8 @@ export default defineConfig({
                 POSTERN_ALLOW_HTTP: "1",
                 TEST_MIGRATIONS: await readD1Migrations("migrations"),
               },
+              // A deployment need not have one: those of test/system do not.
+              r2Buckets: ["ARCHIVE"],
               // A test that forgot to answer a fetch must fail, not reach the network.
               outboundService: (request: { readonly url: string }) => {
                 throw new Error(`no test answers ${request.url}`);

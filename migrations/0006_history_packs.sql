@@ -36,7 +36,7 @@ CREATE TABLE message_ids (
 ) STRICT, WITHOUT ROWID;
 
 -- Messages whose bytes were removed on request. Not in their packs: a stream may write a pack again.
-CREATE TABLE expunged_messages (
+CREATE TABLE history_expunged (
   tenant_id TEXT NOT NULL,
   time INTEGER NOT NULL,
   stream TEXT NOT NULL,

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { type Issuer, parseIssuers } from "./auth/issuers.ts";
+import { type CertificateGrant, isFetcher } from "./delivery/client-certificates.ts";
 
 /** The environment of the Worker once parsed: what `wrangler.toml` binds, and the secrets. */
 export type Config = {
@@ -16,13 +17,23 @@ export type Config = {
   readonly dohUrl: string | null;
   /** Origins whose pages may use the streams; `*` for any. Empty: none, and nothing else is ever shared. */
   readonly corsOrigins: ReadonlySet<string>;
+  /** The origin at which others reach the gateway; null: where each request comes to. */
+  readonly publicUrl: string | null;
+  /** Where a proxy before the gateway says who connected to it; null: nobody is believed. */
+  readonly clientIpHeader: string | null;
   readonly historyRetentionDays: number;
   /** Whether history has every message, or only what was not simply delivered. */
   readonly history: "full" | "failures";
+  /** How old segments of a log are that move to the archive, where one is bound. */
+  readonly archiveAfterSeconds: number;
   /** Whose JWTs are accepted beside our own tokens. */
   readonly jwtIssuers: readonly Issuer[];
+  /** Client certificates that endpoints may name. */
+  readonly certificates: readonly CertificateGrant[];
   /** Of one tenant in one isolate, where the tenant has no limit of its own. */
   readonly requestsPerSecond: number;
+  /** More than so many messages in a queue, or one older than that, is a backlog that operators are told of. */
+  readonly backlog: { readonly messages: number; readonly seconds: number };
   readonly mailbox: MailboxSettings;
 };
 
@@ -55,11 +66,17 @@ const Variables = z.object({
     .transform(parseKeyRing),
   POSTERN_SNS_ENDPOINT: optionalText,
   POSTERN_DOH_URL: optionalText.pipe(z.url({ protocol: /^https?$/, error: "must be an http(s) URL" }).nullable()),
+  POSTERN_PUBLIC_URL: optionalText.pipe(z.url({ protocol: /^https?$/, error: "must be an http(s) URL" }).nullable()),
+  POSTERN_CLIENT_IP_HEADER: optionalText.pipe(z.string().regex(/^[A-Za-z0-9-]+$/, { error: "must be the name of a header" }).nullable()),
   POSTERN_CORS_ORIGINS: optionalText.transform(parseOrigins),
   POSTERN_HISTORY: optionalText.pipe(z.enum(["full", "failures"], { error: "must be `full` or `failures`" }).nullable()),
   POSTERN_HISTORY_RETENTION_DAYS: z.coerce.number().int().min(1).max(3650).default(30),
+  POSTERN_ARCHIVE_AFTER_SECONDS: z.coerce.number().int().min(1).max(315_360_000).default(86_400),
   POSTERN_JWT_ISSUERS: optionalText,
+  POSTERN_MTLS_CERTIFICATES: optionalText.transform(parseGrants),
   POSTERN_REQUESTS_PER_SECOND: z.coerce.number().int().min(1).max(1_000_000).default(10_000),
+  POSTERN_BACKLOG_MESSAGES: z.coerce.number().int().min(1).max(1_000_000_000).default(1_000),
+  POSTERN_BACKLOG_SECONDS: z.coerce.number().int().min(1).max(1_209_600).default(900),
   POSTERN_MAILBOX: optionalText.pipe(z.enum(["sqs", "durable-object"], { error: "must be `sqs` or `durable-object`" }).nullable()),
   POSTERN_SQS_ENDPOINT: optionalText.pipe(z.url({ protocol: /^https?$/, error: "must be an http(s) URL" }).nullable()),
   // With the tenant, an id, `-dlq` and `.fifo` after it, a name must fit the 80 characters SQS allows.
@@ -80,6 +97,11 @@ export function parseConfig(env: unknown): Config {
     throw new Error(`configuration: ${parsed.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`).join("; ")}`);
   }
   const variables = parsed.data;
+  for (const { binding } of variables.POSTERN_MTLS_CERTIFICATES) {
+    if (!isFetcher(Object.entries(env ?? {}).find(([name]) => name === binding)?.[1])) {
+      throw new Error(`configuration: POSTERN_MTLS_CERTIFICATES: ${binding} is not bound: add it to mtls_certificates in wrangler.toml`);
+    }
+  }
   const allowHosts = new Set((variables.POSTERN_ALLOW_HOSTS ?? "").split(/[\s,]+/).filter((host) => host !== ""));
   return {
     version: VERSION,
@@ -90,10 +112,15 @@ export function parseConfig(env: unknown): Config {
     snsEndpoint: variables.POSTERN_SNS_ENDPOINT,
     dohUrl: variables.POSTERN_DOH_URL,
     corsOrigins: variables.POSTERN_CORS_ORIGINS,
+    publicUrl: variables.POSTERN_PUBLIC_URL === null ? null : new URL(variables.POSTERN_PUBLIC_URL).origin,
+    clientIpHeader: variables.POSTERN_CLIENT_IP_HEADER,
     historyRetentionDays: variables.POSTERN_HISTORY_RETENTION_DAYS,
     history: variables.POSTERN_HISTORY ?? "full",
+    archiveAfterSeconds: variables.POSTERN_ARCHIVE_AFTER_SECONDS,
     jwtIssuers: variables.POSTERN_JWT_ISSUERS === null ? [] : parseIssuers(variables.POSTERN_JWT_ISSUERS, allowHosts),
+    certificates: variables.POSTERN_MTLS_CERTIFICATES,
     requestsPerSecond: variables.POSTERN_REQUESTS_PER_SECOND,
+    backlog: { messages: variables.POSTERN_BACKLOG_MESSAGES, seconds: variables.POSTERN_BACKLOG_SECONDS },
     mailbox: mailboxSettings(variables),
   };
 }
@@ -120,6 +147,16 @@ function parseOrigins(text: string | null): ReadonlySet<string> {
     }
   }
   return new Set(origins);
+}
+
+function parseGrants(text: string | null): CertificateGrant[] {
+  return (text ?? "").split(/[\s,]+/).filter((entry) => entry !== "").map((entry) => {
+    const match = /^([A-Za-z_][A-Za-z0-9_]{0,63})(?:@([A-Za-z0-9_-]{1,64}))?$/.exec(entry);
+    if (match?.[1] === undefined) {
+      throw new Error("POSTERN_MTLS_CERTIFICATES: each entry is a binding, or `<binding>@<tenant>` for one tenant alone");
+    }
+    return { binding: match[1], tenantId: match[2] ?? null };
+  });
 }
 
 function parseKeyRing(text: string): { id: string; key: Uint8Array }[] {

@@ -1,7 +1,7 @@
 import { fillFromPool } from "./random-pool.ts";
 
 /** The prefixes of §3: an id says what it names. */
-export type IdPrefix = "ep" | "sub" | "msg" | "dlv" | "att" | "src" | "tok" | "ten" | "req" | "aud" | "sec" | "key" | "job";
+export type IdPrefix = "ep" | "sub" | "msg" | "dlv" | "att" | "src" | "tok" | "ten" | "req" | "aud" | "sec" | "key" | "job" | "pco";
 
 const CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz";
 const RANDOM_CHARACTERS = 16;

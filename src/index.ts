@@ -4,11 +4,14 @@ import { isolateOf } from "./isolate.ts";
 import { maintain } from "./maintenance.ts";
 
 export { Deliverer } from "./delivery/deliverer.ts";
+export { Drain } from "./delivery/drain.ts";
 export { RateGate } from "./delivery/rate-gate.ts";
 export { MailboxObject } from "./mailbox/durable-object-box.ts";
 export { Rendezvous } from "./queries/rendezvous.ts";
 export { DurableStream } from "./streams/protocol/durable-stream.ts";
 export { Stream } from "./streams/stream.ts";
+export { StreamDirectory } from "./streams/subscriptions/directory.ts";
+export { StreamSubscription } from "./streams/subscriptions/subscription.ts";
 
 const DEAD_LETTER_QUEUE = "deliveries-dlq";
 const app = createApp();

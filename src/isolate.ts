@@ -2,6 +2,7 @@ import { type Config, parseConfig } from "./config.ts";
 import { createKeyRing, type KeyRing } from "./crypto/keyring.ts";
 import { AttemptSlots } from "./delivery/attempt-slots.ts";
 import type { AttemptWorld } from "./delivery/attempt.ts";
+import { clientCertificates } from "./delivery/client-certificates.ts";
 import { createDnsGuard } from "./delivery/dns-guard.ts";
 import { RecentDirectory } from "./delivery/directory.ts";
 import { fillFromPool } from "./random-pool.ts";
@@ -21,11 +22,11 @@ let isolate: Isolate | undefined;
 
 /** Parses the environment on first use; throws an `Error` that names what is missing in it. */
 export function isolateOf(env: Cloudflare.Env): Isolate {
-  isolate ??= createIsolate(parseConfig(env));
+  isolate ??= createIsolate(parseConfig(env), env);
   return isolate;
 }
 
-function createIsolate(config: Config): Isolate {
+function createIsolate(config: Config, env: Cloudflare.Env): Isolate {
   return {
     config,
     keyRing: createKeyRing(config.encryptionKeys),
@@ -41,6 +42,7 @@ function createIsolate(config: Config): Isolate {
       userAgent: `Postern/${config.version}`,
       allowHosts: config.allowHosts,
       allowHttp: config.allowHttp,
+      certificates: config.certificates.length === 0 ? undefined : clientCertificates(config.certificates, env),
       dns: config.dohUrl === null ? undefined : createDnsGuard(config.dohUrl, { fetch: (url, init) => fetch(url, init), now: () => Date.now() }),
     },
   };

@@ -22,7 +22,9 @@ export class RecentReads<Value> {
   get(key: string, nowMs: number): Value | undefined {
     const entry = this.#entries.get(key);
     if (entry === undefined) return undefined;
-    if (nowMs - entry.readAtMs < this.#maxAgeMs) return entry.value;
+    const ageMs = nowMs - entry.readAtMs;
+    // One from the future was read before the clock was set back, nobody knows how long ago.
+    if (ageMs >= 0 && ageMs < this.#maxAgeMs) return entry.value;
     this.#entries.delete(key);
     return undefined;
   }

@@ -1,6 +1,6 @@
 import { parseAttributes } from "../messages/attributes.ts";
 import type { Attributes } from "../messages/message.ts";
-import { isTarget, parseQueueMethod } from "../messages/topic.ts";
+import { isReservedTopic, isTarget, parseQueueMethod } from "../messages/topic.ts";
 import { type FieldError, type PosternProblem, problem } from "./errors.ts";
 import type { ReceiveRequest, SettleAction } from "./puller.ts";
 
@@ -18,6 +18,12 @@ const MAX_QUERY_SECONDS = 60;
 export function checkTarget(name: string): string {
   if (isTarget(name)) return name;
   throw problem("malformed-target", `\`${name}\` must be dot-separated segments of A-Z a-z 0-9 _ -, at most 128 characters.`);
+}
+
+/** A topic that may be published on. */
+export function checkTopic(name: string): string {
+  if (!isReservedTopic(checkTarget(name))) return name;
+  throw problem("reserved-topic", "Topics that begin with `postern` are for the gateway's own events: publish on another one.");
 }
 
 /** The parts of `queue/method`. */

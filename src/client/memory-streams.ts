@@ -2,7 +2,7 @@ import { newId } from "../ids.ts";
 import { MAX_BODY_BYTES } from "../messages/message.ts";
 import { messageIdFor } from "../messages/message-id.ts";
 import type { BatchEntry, Published, PublishOptions } from "./bus.ts";
-import { checkAttributes, checkQueueMethod, checkTarget, invalid } from "./checks.ts";
+import { checkAttributes, checkQueueMethod, checkTarget, checkTopic, invalid } from "./checks.ts";
 import { bytesOf, type Data, encodeData } from "./content.ts";
 import { type PosternProblem, problem } from "./errors.ts";
 import type { MemoryMessage } from "./memory-box.ts";
@@ -40,7 +40,7 @@ export async function prepare(directory: MemoryDirectory, { data, options, ...ad
 
 function placeOf(directory: MemoryDirectory, address: Address): Pick<Prepared, "address" | "stream" | "topic"> {
   if ("topic" in address) {
-    const topic = checkTarget(address.topic);
+    const topic = checkTopic(address.topic);
     return { address: { kind: "topic" }, stream: `topics/${topic}`, topic };
   }
   if ("node" in address) {

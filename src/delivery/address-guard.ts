@@ -18,9 +18,9 @@ export type CheckedUrl =
   | { readonly ok: false; readonly reason: AddressRefusal; readonly detail: string };
 
 export type GuardOptions = {
-  /** Exact `host:port` that may be reached although not public (`POSTERN_ALLOW_HOSTS`). */
+  /** Exact `host:port` that may be reached although not public, over `http:` too (`POSTERN_ALLOW_HOSTS`). */
   readonly allowHosts: ReadonlySet<string>;
-  /** Whether `http:` is accepted too (`POSTERN_ALLOW_HTTP`). */
+  /** Whether `http:` is accepted for every other host as well (`POSTERN_ALLOW_HTTP`). */
   readonly allowHttp: boolean;
 };
 
@@ -53,10 +53,10 @@ export function checkPushUrl(text: string, options: GuardOptions): CheckedUrl {
   if (text.length > MAX_URL_CHARACTERS) {
     return refuse("url-too-long", `The URL may have at most ${MAX_URL_CHARACTERS} characters.`);
   }
-  // the URL parser drops some of these without a word, so what was read would not be what is reached
-  const url = /[\u0000-\u0020\u007f]/.test(text) ? null : URL.parse(text);
+  // the URL parser drops some of these without a word, or reads them as `/`: what was read would not be what is reached
+  const url = /[\u0000-\u0020\u007f\\]/.test(text) ? null : URL.parse(text);
   if (url === null) return refuse("malformed-url", "Give an absolute URL such as https://example.com/hook.");
-  if (url.protocol !== "https:" && !(options.allowHttp && url.protocol === "http:")) {
+  if (url.protocol !== "https:" && !(url.protocol === "http:" && (options.allowHttp || isAllowedHost(url, options)))) {
     return refuse("scheme-refused", "The URL must begin with https://.");
   }
   if (url.username !== "" || url.password !== "") {

@@ -17,6 +17,8 @@ export type PushTask = {
   readonly claim: Claim;
   readonly endpoint: DeliveryEndpoint;
   readonly others: number;
+  /** Gives the permit back that was had for it, where its endpoint wants only so many at once. Never throws. */
+  readonly leave?: () => Promise<void>;
 };
 
 export type PushContext = {
@@ -52,11 +54,12 @@ export async function attemptPush(task: PushTask, context: PushContext): Promise
 }
 
 /** A delivery that pushing can not make any more goes into the endpoint's mailbox, where it has one. */
-async function fallBack({ message, endpoint }: PushTask, context: PushContext, verdict: Verdict): Promise<Verdict> {
+async function fallBack(task: PushTask, context: PushContext, verdict: Verdict): Promise<Verdict> {
+  const { endpoint } = task;
   const exhausted = verdict.status === "dead" || (verdict.status === "held" && verdict.reason === "disabled");
   // A message of a queue is the queue's: it does not become one member's alone.
   if (!exhausted || endpoint.fallback !== "pull" || context.stream.kind === "queues") return verdict;
-  const sent = await context.mailbox.send(boxOfEndpoint(endpoint), [boxMessage(message, context.stream)]);
+  const sent = await context.mailbox.send(boxOfEndpoint(endpoint), [boxMessage(task, context.stream, endpoint.orderingKey)]);
   if (sent[0]?.ok === true) return { status: "delivered" };
   const { world } = context;
   return { status: "open", nextAttemptAtMs: world.now() + FALLBACK_RETRY_MS, counted: false };

@@ -1,5 +1,7 @@
 /** Attempts that may still get a quick answer, per isolate; measured: more opens sockets without gaining speed. */
 const MAX_QUICK_ATTEMPTS = 64;
+/** Of which one endpoint may have this many: there is always room for others, however much waits for it (I6). */
+const MAX_QUICK_PER_ENDPOINT = 56;
 /** All attempts, slow ones included: bounds sockets and memory. */
 const MAX_ATTEMPTS = 1024;
 /** Slow attempts of one endpoint; beyond it, that endpoint waits and leaves the room to the others (I6). */
@@ -25,17 +27,43 @@ export class AttemptSlots {
   /** Both in the order of acquisition, so that the oldest come first. */
   readonly #quick = new Set<Holder>();
   readonly #slow = new Set<Holder>();
+  readonly #quickPerEndpoint = new Map<string, number>();
   readonly #slowPerEndpoint = new Map<string, number>();
 
+  #isClosed = false;
+  #lastReleasedAtMs = 0;
+
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  get inUse(): number {
+    return this.#quick.size + this.#slow.size;
+  }
+
+  /** When an attempt ended last, ms. */
+  get lastReleasedAtMs(): number {
+    return this.#lastReleasedAtMs;
+  }
+
+  /** From now on no attempt begins here: the process is about to end. */
+  close(): void {
+    this.#isClosed = true;
+  }
+
   tryAcquire(endpointId: string, nowMs: number): Slot | SlotRefusal {
+    if (this.#isClosed) return "no-room";
     this.#age(nowMs);
     if ((this.#slowPerEndpoint.get(endpointId) ?? 0) >= MAX_SLOW_PER_ENDPOINT) return "endpoint-busy";
     if (this.#quick.size >= MAX_QUICK_ATTEMPTS || this.#quick.size + this.#slow.size >= MAX_ATTEMPTS) return "no-room";
+    if ((this.#quickPerEndpoint.get(endpointId) ?? 0) >= MAX_QUICK_PER_ENDPOINT) return "no-room";
     const holder: Holder = { endpointId, sinceMs: nowMs };
     this.#quick.add(holder);
+    add(this.#quickPerEndpoint, endpointId, 1);
     return {
       release: () => {
-        if (!this.#quick.delete(holder)) this.#releaseSlow(holder);
+        this.#lastReleasedAtMs = Date.now();
+        if (!this.#releaseQuick(holder)) this.#releaseSlow(holder);
       },
     };
   }
@@ -43,9 +71,9 @@ export class AttemptSlots {
   #age(nowMs: number): void {
     for (const holder of this.#quick) {
       if (nowMs - holder.sinceMs < SLOW_AFTER_MS) break;
-      this.#quick.delete(holder);
+      this.#releaseQuick(holder);
       this.#slow.add(holder);
-      this.#slowPerEndpoint.set(holder.endpointId, (this.#slowPerEndpoint.get(holder.endpointId) ?? 0) + 1);
+      add(this.#slowPerEndpoint, holder.endpointId, 1);
     }
     for (const holder of this.#slow) {
       if (nowMs - holder.sinceMs < ABANDONED_AFTER_MS) break;
@@ -53,10 +81,19 @@ export class AttemptSlots {
     }
   }
 
-  #releaseSlow(holder: Holder): void {
-    if (!this.#slow.delete(holder)) return;
-    const left = (this.#slowPerEndpoint.get(holder.endpointId) ?? 1) - 1;
-    if (left === 0) this.#slowPerEndpoint.delete(holder.endpointId);
-    else this.#slowPerEndpoint.set(holder.endpointId, left);
+  #releaseQuick(holder: Holder): boolean {
+    const isQuick = this.#quick.delete(holder);
+    if (isQuick) add(this.#quickPerEndpoint, holder.endpointId, -1);
+    return isQuick;
   }
+
+  #releaseSlow(holder: Holder): void {
+    if (this.#slow.delete(holder)) add(this.#slowPerEndpoint, holder.endpointId, -1);
+  }
+}
+
+function add(counts: Map<string, number>, endpointId: string, change: 1 | -1): void {
+  const count = (counts.get(endpointId) ?? 0) + change;
+  if (count === 0) counts.delete(endpointId);
+  else counts.set(endpointId, count);
 }

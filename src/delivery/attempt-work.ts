@@ -5,6 +5,7 @@ import type { StreamRef } from "../streams/ref.ts";
 import { attemptPush, type PushContext, type PushTask } from "./attempt-push.ts";
 import type { SlotRefusal, Slot } from "./attempt-slots.ts";
 import type { Destination, DestinationOf } from "./destination.ts";
+import { capConcurrency, type PermitGate, withPermit } from "./cap-concurrency.ts";
 import { CACHE_MAX_AGE_MS } from "./freshness.ts";
 import { handOn, type HandedOn } from "./hand-on.ts";
 import type { DeliveryResult, Verdict } from "./outcome.ts";
@@ -21,6 +22,7 @@ export type WorkContext = PushContext & {
   readonly mailbox: Mailbox;
   readonly streamOf: (name: string) => StreamApi;
   readonly reserveTurns: ReserveTurns;
+  readonly permits: PermitGate;
   /** The work comes from the queue, not straight from its commit. */
   readonly returning: boolean;
   /** Told of every result as soon as there is one. */
@@ -59,7 +61,8 @@ export async function attemptWork(work: readonly Work[], context: WorkContext): 
   }
   if (handedOn.length > 0) running.add(handOn(handedOn, context));
   const waiting: Promise<void>[] = [];
-  for (const { task, turn } of await pacePushes(pushes, context.returning, context.reserveTurns, context.world)) {
+  const paced = await pacePushes(pushes, context.returning, context.reserveTurns, context.world);
+  for (const { task, turn } of await capConcurrency(paced, context.permits, context.world)) {
     if ("verdict" in turn) context.onResult({ ...refOf(task), verdict: turn.verdict });
     else if (turn.delayMs > 0) waiting.push(pause(turn.delayMs).then(() => pushNow(task, running, context)));
     else await pushNow(task, running, context);
@@ -70,7 +73,9 @@ export async function attemptWork(work: readonly Work[], context: WorkContext): 
 
 async function pushNow(task: PushTask, running: Set<Promise<void>>, context: WorkContext): Promise<void> {
   const refused = await startPush(task, running, context);
-  if (refused !== null) context.onResult({ ...refOf(task), verdict: refused });
+  if (refused === null) return;
+  await task.leave?.();
+  context.onResult({ ...refOf(task), verdict: refused });
 }
 
 function destinationNow(task: Task, { destinationOf, world }: WorkContext): Destination {
@@ -90,7 +95,7 @@ async function startPush(task: PushTask, running: Set<Promise<void>>, context: W
     slot.release();
     return deferred("no-room", context);
   }
-  const attempt = attemptPush(task, context).finally(() => {
+  const attempt = withPermit(task, context.onResult, (onResult) => attemptPush(task, { ...context, onResult })).finally(() => {
     slot.release();
     running.delete(attempt);
   });
@@ -119,7 +124,8 @@ function pause(ms: number): Promise<void> {
 
 function deferred(refusal: SlotRefusal, { world }: WorkContext): Verdict {
   const delayMs = refusal === "no-room" ? NO_ROOM_DELAY_MS : ENDPOINT_BUSY_DELAY_MS;
-  return { status: "open", nextAttemptAtMs: Math.round(world.now() + delayMs * (0.5 + world.random())), counted: false };
+  const nextAttemptAtMs = Math.round(world.now() + delayMs * (0.5 + world.random()));
+  return { status: "open", nextAttemptAtMs, counted: false, ...(refusal === "endpoint-busy" ? { busy: true } : {}) };
 }
 
 /** The delivery a task is an attempt of. */

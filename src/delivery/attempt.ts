@@ -1,8 +1,9 @@
 import type { FillRandom } from "../ids.ts";
 import { MAX_BODY_BYTES, type StoredMessage } from "../messages/message.ts";
 import { checkPushUrl } from "./address-guard.ts";
+import type { ClientCertificates } from "./client-certificates.ts";
 import type { DnsGuard } from "./dns-guard.ts";
-import { authorize, forgetToken } from "./endpoint-auth.ts";
+import { authorize, forgetToken, type MtlsCertificate } from "./endpoint-auth.ts";
 import type { DeliveryEndpoint } from "./endpoint.ts";
 import { withoutSecrets } from "./masked-text.ts";
 import type { AttemptError, AttemptRecord } from "./outcome.ts";
@@ -22,6 +23,8 @@ export type AttemptWorld = {
   readonly allowHttp: boolean;
   /** Absent where names are not resolved. */
   readonly dns?: DnsGuard | undefined;
+  /** Absent where none is bound. */
+  readonly certificates?: ClientCertificates | undefined;
 };
 
 /** The body of a 2xx response to a query: its answer. */
@@ -83,14 +86,14 @@ export async function attemptDelivery(
 
   const { userAgent, fillRandom } = world;
   const context = { topic, attemptNumber, nowMs: startedAtMs, userAgent, fillRandom, token: access.token };
-  const answer = await send(endpoint, address.url, message, context, world);
+  const answer = await send(endpoint, address.url, message, context, access.fetch);
   if (!answer.ok) return report(null, answer.error, "");
 
   const { response } = answer;
   const error = statusError(response.status);
   const isAnswer = message.answerByMs !== undefined && error === null;
   const read = await readBounded(response.body, isAnswer ? MAX_BODY_BYTES : MAX_READ_BYTES);
-  if (response.status === 401 && endpoint.auth !== undefined) forgetToken(endpoint.auth);
+  if (response.status === 401 && endpoint.auth?.kind === "oauth2") forgetToken(endpoint.auth);
   return report(response.status, error, textHead(read, (text) => withoutSecrets(text, endpoint, access.token)), {
     gone: response.status === 410,
     retryAfterMs: RETRY_AFTER_STATUSES.has(response.status)
@@ -105,16 +108,35 @@ type Answer =
   | { readonly ok: false; readonly error: { code: AttemptError; detail: string } };
 
 type Access =
-  | { readonly ok: true; /** Null for an endpoint without authentication. */ readonly token: string | null }
+  | {
+      readonly ok: true;
+      /** Null for an endpoint that wants none. */
+      readonly token: string | null;
+      /** With the client certificate of an endpoint that wants one. */
+      readonly fetch: typeof fetch;
+    }
   | { readonly ok: false; readonly error: { code: AttemptError; detail: string } };
 
-/** What has to be known before anything is sent: that the name leads to public addresses, and a token where one is asked for. */
-async function accessTo({ auth }: DeliveryEndpoint, url: URL, world: AttemptWorld): Promise<Access> {
+/**
+ * What has to be known before anything is sent: that the name leads to public addresses, and how to authenticate where
+ * that is asked for.
+ */
+async function accessTo({ auth, tenantId }: DeliveryEndpoint, url: URL, world: AttemptWorld): Promise<Access> {
   const name = await world.dns?.check(url, world);
   if (name?.ok === false) return fault(name.reason === "unresolved" ? "address-unresolved" : "address-refused", name.detail);
-  if (auth === undefined) return { ok: true, token: null };
+  if (auth === undefined) return { ok: true, token: null, fetch: world.fetch };
+  if (auth.kind === "mtls") return presenting(auth, tenantId, url, world);
   const authorization = await authorize(auth, world);
-  return authorization.ok ? authorization : fault("authentication-failed", authorization.detail);
+  if (!authorization.ok) return fault("authentication-failed", authorization.detail);
+  return { ok: true, token: authorization.token, fetch: world.fetch };
+}
+
+/** The certificate is looked up at every attempt: an operator may have taken it away. */
+function presenting({ certificate }: MtlsCertificate, tenantId: string, url: URL, { certificates }: AttemptWorld): Access {
+  if (url.protocol !== "https:") return fault("authentication-failed", "A client certificate needs an https URL.");
+  const fetchWith = certificates?.fetchWith(tenantId, certificate) ?? null;
+  if (fetchWith === null) return fault("authentication-failed", `The certificate ${certificate} is not there for this tenant.`);
+  return { ok: true, token: null, fetch: fetchWith };
 }
 
 async function send(
@@ -122,7 +144,7 @@ async function send(
   url: URL,
   message: StoredMessage,
   context: RequestContext,
-  world: AttemptWorld,
+  request: typeof fetch,
 ): Promise<Answer> {
   const built = await webhookRequest(endpoint, message, context).catch(() => null);
   if (built === null) return fault("signing-failed", "The request could not be built or signed.");
@@ -130,7 +152,7 @@ async function send(
   const abort = new AbortController();
   const timer = setTimeout(() => abort.abort(), endpoint.timeoutSeconds * 1000);
   try {
-    const response = await world.fetch(url.href, {
+    const response = await request(url.href, {
       method: "POST",
       headers: built.headers,
       body: built.body,

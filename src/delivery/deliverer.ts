@@ -18,9 +18,10 @@ export class Deliverer extends WorkerEntrypoint<Cloudflare.Env> implements Deliv
     const { directory, keyRing, world } = isolateOf(this.env);
     const collector = new ResultCollector();
     const waitUntil = (promise: Promise<unknown>): void => this.ctx.waitUntil(promise);
+    const fresh = directoryOf(this.env.DB, keyRing, world.now);
     const allReported = workOff(group, collector, {
       env: this.env,
-      directory: directory.inFrontOf(directoryOf(this.env.DB, keyRing, world.now), world.now, waitUntil),
+      directory: group.uncached === true ? fresh : directory.inFrontOf(fresh, world.now, waitUntil),
       waitUntil,
       returning: false,
     });

@@ -10,7 +10,8 @@ import type { Verdict } from "./outcome.ts";
 export type Destination =
   /** `others`: members of the queue that can be tried after this one. */
   | { readonly kind: "push"; readonly endpoint: DeliveryEndpoint; readonly others: number }
-  | { readonly kind: "mailbox"; readonly box: BoxRef }
+  /** `orderingKey`: the attribute by which its groups are made. */
+  | { readonly kind: "mailbox"; readonly box: BoxRef; readonly orderingKey?: string }
   /** The message becomes one of the stream of that queue. */
   | { readonly kind: "queue"; readonly stream: string }
   | { readonly kind: "none"; readonly verdict: Verdict };
@@ -70,10 +71,21 @@ async function queueDestinations({ tenantId, name }: StreamRef, directory: Direc
     .filter((member) => typeof member === "object")
     .filter(({ kind, status }) => kind === "push" && status === "active");
   return ({ offset, attemptNumber }) => {
-    const endpoint = members[(offset + attemptNumber - 1) % members.length];
+    const endpoint = inTurn(members, offset)[(attemptNumber - 1) % members.length];
     if (endpoint === undefined) return { kind: "mailbox", box: boxOfQueue(queue) };
     return { kind: "push", endpoint, others: members.length - 1 };
   };
+}
+
+/** Every so many messages a member that fails is asked as if it did not, so that it is found well again. */
+const TRY_FAILING_EVERY = 10;
+
+/** The members in the order in which they are tried: by turns, and those that have only failed lately after the others. */
+function inTurn(members: readonly DeliveryEndpoint[], offset: number): readonly DeliveryEndpoint[] {
+  const rotated = (of: readonly DeliveryEndpoint[]): DeliveryEndpoint[] => [...of.slice(offset % of.length), ...of.slice(0, offset % of.length)];
+  const failing = members.filter(({ failingSinceMs }) => failingSinceMs !== null);
+  if (failing.length === 0 || failing.length === members.length || offset % TRY_FAILING_EVERY === 0) return rotated(members);
+  return [...rotated(members.filter(({ failingSinceMs }) => failingSinceMs === null)), ...rotated(failing)];
 }
 
 async function nodeDestinations({ tenantId, name }: StreamRef, directory: Directory, nowMs: number): Promise<DestinationOf> {
@@ -93,6 +105,9 @@ function toEndpoint(endpoint: DeliveryEndpoint | Unreadable | undefined, nowMs: 
   }
   const fallsBack = endpoint.status === "disabled" && endpoint.fallback === "pull";
   if (endpoint.status !== "active" && !fallsBack) return { kind: "none", verdict: { status: "held", reason: endpoint.status } };
-  if (endpoint.kind === "pull" || fallsBack) return { kind: "mailbox", box: boxOfEndpoint(endpoint) };
+  if (endpoint.kind === "pull" || fallsBack) {
+    const { orderingKey } = endpoint;
+    return { kind: "mailbox", box: boxOfEndpoint(endpoint), ...(orderingKey === undefined ? {} : { orderingKey }) };
+  }
   return { kind: "push", endpoint, others: 0 };
 }

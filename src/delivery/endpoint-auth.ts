@@ -22,6 +22,18 @@ export const OAuth2Credentials: z.ZodType<OAuth2Credentials> = z.object({
   scope: z.string().nullable(),
 });
 
+/** TLS client authentication: requests go out through this certificate binding. */
+export type MtlsCertificate = { readonly kind: "mtls"; readonly certificate: string };
+
+/** How requests to an endpoint are authenticated, beside its own headers. */
+export type EndpointAuth = OAuth2Credentials | MtlsCertificate;
+
+/** As it is sealed with its endpoint. */
+export const EndpointAuth: z.ZodType<EndpointAuth> = z.union([
+  OAuth2Credentials,
+  z.object({ kind: z.literal("mtls"), certificate: z.string() }),
+]);
+
 export type AuthWorld = GuardOptions & {
   readonly fetch: Fetch;
   readonly now: () => number;

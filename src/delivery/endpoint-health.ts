@@ -1,4 +1,5 @@
 import { describeError, log } from "../log.ts";
+import { tryPublishOperatorEvents } from "../operator-events/publish-pending.ts";
 import { disableEndpoint, findEndpointAddresses, setEndpointHealth } from "../storage/endpoints.ts";
 import type { AttemptReport } from "./attempt.ts";
 import type { DeliveryEndpoint } from "./endpoint.ts";
@@ -39,13 +40,15 @@ export class EndpointHealth {
   }
 
   /** What waits for it in a queue goes to the other members or can be pulled; what falls back to its mailbox, does so now. */
-  async #disable({ id, tenantId, fallback }: DeliveryEndpoint, reason: string, atMs: number): Promise<void> {
-    if (!(await disableEndpoint(this.#env.DB, id, reason, atMs))) return;
+  async #disable(endpoint: DeliveryEndpoint, reason: string, atMs: number): Promise<void> {
+    const { id, tenantId, fallback } = endpoint;
+    if (!(await disableEndpoint(this.#env.DB, endpoint, reason, atMs))) return;
     const disabledAtMs = Date.now();
     const after = await findEndpointAddresses(this.#env.DB, tenantId, id);
     const before = after === null ? null : ({ ...after, status: "active" } as const);
     await Promise.all([
       releaseAddresses(this.#env, tenantId, changedAddresses(before, after), disabledAtMs),
+      tryPublishOperatorEvents(this.#env),
       fallback === "pull" ? releaseResumed(this.#env, tenantId, id, disabledAtMs) : undefined,
     ]);
   }

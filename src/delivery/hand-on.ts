@@ -1,4 +1,4 @@
-import type { BoxMessage, BoxRef, Mailbox } from "../mailbox/mailbox.ts";
+import type { BoxMessage, Mailbox } from "../mailbox/mailbox.ts";
 import { describeError, log } from "../log.ts";
 import type { StoredMessage } from "../messages/message.ts";
 import type { Claim, StreamApi } from "../streams/contract.ts";
@@ -50,15 +50,19 @@ async function handOver(
   if (destination === undefined) return [];
   try {
     if (destination.kind === "queue") return await toQueue(destination.stream, tasks, context);
-    return await toMailbox(destination.box, tasks, context);
+    return await toMailbox(destination, tasks, context);
   } catch (error) {
     log("warn", "hand-on.failed", { stream: streamName(context.stream), to: keyOf(destination), error: describeError(error) });
     return [];
   }
 }
 
-async function toMailbox(box: BoxRef, tasks: readonly Task[], { mailbox, stream }: HandOnContext): Promise<boolean[]> {
-  const sent = await mailbox.send(box, tasks.map(({ message }) => boxMessage(message, stream)));
+async function toMailbox(
+  { box, orderingKey }: Extract<Destination, { kind: "mailbox" }>,
+  tasks: readonly Task[],
+  { mailbox, stream }: HandOnContext,
+): Promise<boolean[]> {
+  const sent = await mailbox.send(box, tasks.map((task) => boxMessage(task, stream, orderingKey)));
   const fault = sent.find((one) => !one.ok);
   if (fault?.ok === false) log("warn", "mailbox.refused", { box: `${box.kind}/${box.id}`, code: fault.code, detail: fault.detail });
   return sent.map(({ ok }) => ok);
@@ -82,8 +86,9 @@ function resultOf(task: Task, taken: boolean, { world }: HandOnContext): Deliver
   return { offset: task.message.offset, endpointId: task.claim.endpointId, verdict };
 }
 
-/** A message as mailboxes take it. */
-export function boxMessage(message: StoredMessage, stream: StreamRef): BoxMessage {
+/** A message as mailboxes take it; of an ordered one, those with the same value of its ordering key are a group. */
+export function boxMessage({ message, claim }: Task, stream: StreamRef, orderingKey: string | undefined): BoxMessage {
+  const groupKey = orderingKey === undefined ? undefined : message.attributes[orderingKey];
   const { id, offset, timeMs, contentType, attributes, event, body, answerByMs } = message;
   return {
     id,
@@ -96,6 +101,8 @@ export function boxMessage(message: StoredMessage, stream: StreamRef): BoxMessag
     body,
     ...(event === undefined ? {} : { event }),
     ...(answerByMs === undefined ? {} : { answerByMs }),
+    ...(groupKey === undefined ? {} : { groupKey }),
+    ...(claim.reopenedAtMs === undefined ? {} : { reopenedAtMs: claim.reopenedAtMs }),
   };
 }
 

@@ -2,11 +2,12 @@ import { z } from "zod";
 import type { KeyRing } from "../crypto/keyring.ts";
 import type { EndpointWithSecrets } from "../storage/endpoints.ts";
 import { importPrivateKey } from "./ed25519-key.ts";
-import { OAuth2Credentials } from "./endpoint-auth.ts";
+import { EndpointAuth } from "./endpoint-auth.ts";
 import type { DeliveryEndpoint } from "./endpoint.ts";
 import { importSigningKey } from "./signing-secret.ts";
 
 const MAX_OPENED = 20_000;
+const SECONDS_PER_MINUTE = 60;
 
 const CustomHeaders = z.record(z.string(), z.string());
 
@@ -17,7 +18,7 @@ const CustomHeaders = z.record(z.string(), z.string());
  */
 const openedKeys = new Map<string, CryptoKey>();
 const openedHeaders = new Map<string, Readonly<Record<string, string>>>();
-const openedAuth = new Map<string, OAuth2Credentials>();
+const openedAuth = new Map<string, EndpointAuth>();
 
 /**
  * Opens an endpoint for delivery: its secrets as signing keys, the current one first, its own headers and credentials.
@@ -38,7 +39,8 @@ export async function openDeliveryEndpoint(row: EndpointWithSecrets, keyRing: Ke
     tenantId: row.tenant_id,
     kind: row.kind,
     url: row.url ?? "",
-    status: row.status,
+    status: row.status === "active" && row.handshake === "waiting" ? "unallowed" : row.status,
+    ...(row.request_origin === null ? {} : { requestOrigin: row.request_origin }),
     format: row.format,
     headers,
     signingKeys,
@@ -46,11 +48,18 @@ export async function openDeliveryEndpoint(row: EndpointWithSecrets, keyRing: Ke
     ...(auth === null ? {} : { auth }),
     timeoutSeconds: row.timeout_seconds,
     retryScheduleSeconds: row.retry_schedule,
-    rateLimit: row.rate_limit,
+    rateLimit: effectiveRate(row),
+    ...(row.max_concurrency === null ? {} : { maxConcurrency: row.max_concurrency }),
     ordered: row.ordered,
+    ...(row.ordering_key === null ? {} : { orderingKey: row.ordering_key }),
     fallback: row.fallback,
     failingSinceMs: row.failing_since,
   };
+}
+
+/** A second; of its own limit and what its receiver allows a minute, the lower. */
+function effectiveRate({ rate_limit: own, allowed_rate: allowed }: EndpointWithSecrets): number | null {
+  return allowed === null ? own : Math.min(own ?? Number.POSITIVE_INFINITY, allowed / SECONDS_PER_MINUTE);
 }
 
 /** The custom headers of an endpoint in clear, names in lower case. */
@@ -69,12 +78,12 @@ export async function openHeaders(
 export async function openAuth(
   row: { readonly id: string; readonly tenant_id: string; readonly auth: string | null },
   keyRing: KeyRing,
-): Promise<OAuth2Credentials | null> {
+): Promise<EndpointAuth | null> {
   if (row.auth === null) return null;
   const known = openedAuth.get(row.auth);
   if (known !== undefined) return known;
   const text = await keyRing.open(row.auth, `${row.tenant_id}/${row.id}`);
-  return remember(openedAuth, row.auth, OAuth2Credentials.parse(JSON.parse(text)));
+  return remember(openedAuth, row.auth, EndpointAuth.parse(JSON.parse(text)));
 }
 
 async function openKey(

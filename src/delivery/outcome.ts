@@ -25,10 +25,16 @@ export type AttemptRecord = {
 /** What becomes of the delivery; decided where the endpoint is known, applied by the stream. */
 export type Verdict =
   | { readonly status: "delivered" }
-  /** To be tried again; `counted` is false when no request was made (no room, D1 unreachable). */
-  | { readonly status: "open"; readonly nextAttemptAtMs: number; readonly counted: boolean }
-  /** Waits for the endpoint to be resumed or enabled. */
-  | { readonly status: "held"; readonly reason: "paused" | "disabled" | "no-such-node" }
+  /**
+   * To be tried again; `counted` is false when no request was made (no room, D1 unreachable), and it is `busy` when
+   * that is because its endpoint has as many under way as it may.
+   */
+  | { readonly status: "open"; readonly nextAttemptAtMs: number; readonly counted: boolean; readonly busy?: true }
+  /**
+   * Waits for the endpoint to be resumed or enabled, or allowed by its receiver; `counted` when it was an attempt that
+   * showed it.
+   */
+  | { readonly status: "held"; readonly reason: "paused" | "disabled" | "unallowed" | "no-such-node"; readonly counted?: true }
   | { readonly status: "dead"; readonly reason: string }
   | { readonly status: "cancelled"; readonly reason: string };
 

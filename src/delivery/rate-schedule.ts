@@ -20,6 +20,8 @@ export class RateSchedule {
   /** @param returning they were told a time before: they do not go to the end of the line again */
   reserve(count: number, perSecond: number, returning: boolean, nowMs: number): Pace {
     const intervalMs = 1000 / (perSecond * SHARE);
+    // Turns are never given out further ahead: the clock was set back.
+    this.#freeAtMs = Math.min(this.#freeAtMs, nowMs + HORIZON_MS + intervalMs);
     const delaysMs: number[] = [];
     const laterMs: number[] = [];
     for (let index = 0; index < count; index++) {

@@ -3,6 +3,8 @@ import { findOpenStreams } from "../storage/delivery-endpoints.ts";
 import { streamStub } from "../streams/stub.ts";
 import { untilCachesExpired } from "./freshness.ts";
 
+/** When D1 or a stream did not answer it is asked again after these, ms; then the alarm's probes have to find it. */
+const RETRY_AFTER_MS = [500, 2_000, 8_000] as const;
 /** Streams told at the same time: a Worker has six connections at once. */
 const PARALLEL_STREAMS = 4;
 
@@ -13,12 +15,22 @@ type Env = Pick<Cloudflare.Env, "DB" | "STREAMS">;
  * the endpoint is gone. Never throws: what fails here is logged, and the stream's own alarm finds the deliveries later.
  */
 export async function releaseEndpoint(env: Env, tenantId: string, endpointId: string): Promise<void> {
-  try {
-    const streams = (await findOpenStreams(env.DB, tenantId, endpointId)).values();
-    await Promise.all(Array.from({ length: PARALLEL_STREAMS }, () => releaseNext(env, streams, endpointId)));
-  } catch (error) {
-    log("warn", "held deliveries wait for the alarm", { endpointId, error: describeError(error) });
+  const streams = await retried(() => findOpenStreams(env.DB, tenantId, endpointId), { endpointId });
+  const next = (streams ?? []).values();
+  await Promise.all(Array.from({ length: PARALLEL_STREAMS }, () => releaseNext(env, next, endpointId)));
+}
+
+/** Calls until it succeeds, or it was tried often enough: then what failed is logged, and null. */
+async function retried<Result>(call: () => Promise<Result>, what: Readonly<Record<string, string>>): Promise<Result | null> {
+  for (const waitMs of [...RETRY_AFTER_MS, null]) {
+    try {
+      return await call();
+    } catch (error) {
+      log("warn", waitMs === null ? "held deliveries wait for the alarm" : "release.retried", { ...what, error: describeError(error) });
+      if (waitMs !== null) await new Promise((resolve) => setTimeout(resolve, waitMs));
+    }
   }
+  return null;
 }
 
 /**
@@ -33,10 +45,7 @@ export async function releaseResumed(env: Env, tenantId: string, endpointId: str
 
 async function releaseNext(env: Env, streams: Iterator<string>, endpointId: string): Promise<void> {
   for (let next = streams.next(); next.done !== true; next = streams.next()) {
-    try {
-      await streamStub(env.STREAMS, next.value).release(next.value, endpointId);
-    } catch (error) {
-      log("warn", "held deliveries wait for the alarm", { endpointId, stream: next.value, error: describeError(error) });
-    }
+    const stream = next.value;
+    await retried(() => streamStub(env.STREAMS, stream).release(stream, endpointId), { endpointId, stream });
   }
 }

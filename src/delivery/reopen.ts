@@ -30,6 +30,20 @@ export async function reopenDeliveries(
   return opened;
 }
 
+/** Where streams begin whose oldest messages were trimmed: what is before can not be opened again. */
+export async function earliestOffsets(streamOf: StreamLookup, streams: readonly string[]): Promise<Map<string, number>> {
+  const earliest = new Map<string, number>();
+  for (let next = 0; next < streams.length; next += STREAMS_AT_ONCE) {
+    await Promise.all(
+      streams.slice(next, next + STREAMS_AT_ONCE).map(async (stream) => {
+        const { earliestOffset } = await streamOf(stream).describe(stream);
+        if (earliestOffset > 0) earliest.set(stream, earliestOffset);
+      }),
+    );
+  }
+  return earliest;
+}
+
 async function reopenInStream(api: StreamApi, stream: string, deliveries: readonly DeliveryRef[]): Promise<number> {
   const refs = deliveries.map(({ offset, endpointId }) => ({ offset, endpointId }));
   let opened = 0;

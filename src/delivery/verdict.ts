@@ -35,7 +35,7 @@ export function verdictOf(
 ): Verdict {
   if (report.succeeded) return { status: "delivered" };
   if (attemptNumber <= others) return { status: "open", nextAttemptAtMs: nowMs + NEXT_MEMBER_MS, counted: true };
-  if (report.gone) return { status: "held", reason: "disabled" };
+  if (report.gone) return { status: "held", reason: "disabled", counted: true };
   const failed = { attemptNumber: attemptNumber - others, retryAfterMs: report.retryAfterMs };
   const nextAttemptAtMs = nextAttemptAt(failed, endpoint.retryScheduleSeconds, nowMs, random);
   if (nextAttemptAtMs === null) {

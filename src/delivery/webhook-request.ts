@@ -40,6 +40,7 @@ export async function webhookRequest(
       ...attributeHeaders(message.attributes),
       ...formatHeaders,
       "content-type": contentType,
+      ...(endpoint.requestOrigin === undefined ? {} : { "webhook-request-origin": endpoint.requestOrigin }),
       "postern-topic": context.topic,
       "postern-attempt": String(context.attemptNumber),
       traceparent: childTraceparent(message.traceparent, context.fillRandom),

@@ -24,6 +24,8 @@ export type WorkOffWorld = {
 
 /** D1 did not answer: nothing was attempted, and it is asked again after this. */
 const UNREADABLE_DELAY_MS = 5_000;
+/** The process is about to end: nothing is attempted in this one any more. */
+const CLOSED_DELAY_MS = 2_000;
 
 /** Looks up where everything of a group leads, attempts it, and reports every result to the collector. */
 export async function workOff(group: DeliveryGroup, collector: ResultCollector, workOffWorld: WorkOffWorld): Promise<void> {
@@ -31,6 +33,10 @@ export async function workOff(group: DeliveryGroup, collector: ResultCollector, 
   const isolate = isolateOf(env);
   const stream = parseStreamName(group.stream);
   const readAtMs = isolate.world.now();
+  if (isolate.slots.isClosed) {
+    deferAll(group.work, readAtMs + CLOSED_DELAY_MS).forEach(collector.push);
+    return;
+  }
   let destinationOf: DestinationOf;
   try {
     destinationOf = await destinationsOf(stream, group.work, directory, readAtMs);
@@ -49,6 +55,10 @@ export async function workOff(group: DeliveryGroup, collector: ResultCollector, 
     mailbox: openMailbox(env, isolate.config),
     reserveTurns: (endpointId, count, perSecond, returning) =>
       rateGate(env.RATE_GATES, endpointId).reserve(count, perSecond, returning),
+    permits: {
+      take: (endpointId, count, max, lastsMs) => rateGate(env.RATE_GATES, endpointId).take(count, max, lastsMs),
+      giveBack: (endpointId, permit) => rateGate(env.RATE_GATES, endpointId).giveBack(permit),
+    },
     returning: workOffWorld.returning,
     streamOf: (name) => streamStub(env.STREAMS, name),
     answerQuery: (messageId, answer) => answerCaller(env, stream.tenantId, messageId, answer),

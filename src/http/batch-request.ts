@@ -1,7 +1,7 @@
 import { z } from "@hono/zod-openapi";
 import { fromBase64 } from "../crypto/base64.ts";
 import { parseAttributes } from "../messages/attributes.ts";
-import { decodeString, scanElements, scanMembers } from "../messages/json-members.ts";
+import { checkJson, decodeString, scanElements, scanMembers } from "../messages/json-members.ts";
 import { MAX_BODY_BYTES } from "../messages/message.ts";
 import type { Address } from "../messages/address.ts";
 import { isTarget, parseQueueMethod } from "../messages/topic.ts";
@@ -71,14 +71,19 @@ function decodeUtf8(bytes: Uint8Array): string {
   }
 }
 
+const NO_BATCH = invalid([{ pointer: "", detail: "must be an object with the one field `messages`" }]);
+
 /** The text of each element of `messages`. */
 function messageSpans(text: string): string[] {
   const scanned = scanMembers(text);
-  if (!scanned.ok) fail({ code: "malformed-json", detail: `At character ${scanned.position}: ${scanned.detail}.` });
+  if (!scanned.ok) {
+    if (checkJson(text).ok) fail(NO_BATCH);
+    fail({ code: "malformed-json", detail: `At character ${scanned.position}: ${scanned.detail}.` });
+  }
   const unknown = scanned.members.filter(({ key }) => key !== "messages");
   const [member, second] = scanned.members.filter(({ key }) => key === "messages");
   if (unknown.length > 0 || member === undefined || second !== undefined) {
-    fail(invalid([{ pointer: "", detail: "must be an object with the one field `messages`" }]));
+    fail(NO_BATCH);
   }
   const array = text.slice(member.start, member.end);
   const elements = scanElements(array);

@@ -70,7 +70,11 @@ const Operation = z.object({
   security: z.array(z.record(z.string(), z.array(z.string()))).default([]),
   parameters: z.array(z.union([Parameter, z.object({ $ref: z.string() })])).default([]),
   requestBody: z.object({ required: z.boolean().optional(), content: Content }).optional(),
-  responses: z.record(z.string(), z.object({ description: z.string(), content: Content.optional() })),
+  responses: z.record(
+    z.string(),
+    // `x-common`: what all routes may answer alike
+    z.object({ description: z.string(), content: Content.optional(), "x-common": z.boolean().optional() }),
+  ),
 });
 export type Operation = z.infer<typeof Operation> & { readonly method: string; readonly path: string };
 

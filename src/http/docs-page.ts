@@ -103,7 +103,7 @@ ${schema === undefined ? "" : schemaFields(document, schema, 1)}`,
 
 function responses(document: DocumentModel, operation: Operation): Markup {
   return html`<h4>Responses</h4>
-<dl>${Object.entries(operation.responses).map(
+<dl>${Object.entries(operation.responses).filter(([, response]) => response["x-common"] !== true).map(
     ([status, { description, content }]) => html`<div><dt><code>${status}</code></dt><dd>${prose(description)}
 ${Object.entries(content ?? {})
   .filter(([type]) => type !== "application/problem+json")

@@ -11,6 +11,7 @@ const MAX_RETRY_STEP_SECONDS = 604_800;
 const DEFAULT_TIMEOUT_SECONDS = 15;
 const MAX_TIMEOUT_SECONDS = 30;
 const MAX_RATE_PER_SECOND = 100_000;
+const MAX_CONCURRENCY = 1_000;
 const MAX_METADATA_KEYS = 50;
 const MAX_METADATA_KEY_CHARACTERS = 64;
 const MAX_METADATA_VALUE_CHARACTERS = 512;
@@ -87,17 +88,36 @@ const Asymmetric = z
 
 const CREDENTIAL_ERROR = "Must be 1 to 512 printable characters.";
 const Credential = z.string().regex(/^[\x20-\x7e]{1,512}$/, { error: CREDENTIAL_ERROR });
-const Auth = z
+const OAuth2 = z
   .strictObject({
-    kind: z.literal("oauth2", { error: "Must be `oauth2`." }),
+    kind: z.literal("oauth2"),
     tokenUrl: z.string().openapi({ description: "Public and https, as the URL", example: "https://auth.example.com/token" }),
     clientId: Credential,
     clientSecret: Credential.openapi({ description: "Shown as `***`; sent back so, it stays as it is" }),
     scope: Credential.nullable().default(null),
   })
-  .openapi("EndpointAuth", {
+  .openapi("OAuth2ClientCredentials", {
     description: "A bearer token is fetched with these client credentials (RFC 6749 §4.4) and sent as `authorization`",
   });
+const Mtls = z
+  .strictObject({
+    kind: z.literal("mtls"),
+    certificate: z
+      .string()
+      .regex(/^[A-Za-z_][A-Za-z0-9_]{0,63}$/, { error: "Must be the name of a certificate binding." })
+      .openapi({ description: "A certificate that an operator listed for the tenant, by the name of its binding", example: "CLIENT_CERT" }),
+  })
+  .openapi("ClientCertificate", { description: "Requests present this client certificate (TLS client authentication)" });
+const Auth = z
+  .discriminatedUnion("kind", [OAuth2, Mtls], { error: "`kind` must be `oauth2` or `mtls`." })
+  .openapi("EndpointAuth");
+
+export const HandshakeStatus = z.enum(["waiting", "allowed"]);
+const Handshake = z.boolean().openapi({
+  description:
+    "The receiver is asked for permission first (OPTIONS, CloudEvents webhooks §4); until it allows this origin, messages " +
+    "wait. It is asked again when the URL changes, and the rate it allows is kept",
+});
 
 export const SigningSecret = z
   .string()
@@ -128,6 +148,25 @@ const RateLimit = z
   .max(MAX_RATE_PER_SECOND, { error: RATE_ERROR })
   .nullable()
   .openapi({ description: "Deliveries a second; null for no limit" });
+
+const CONCURRENCY_ERROR = `Must be a whole number from 1 to ${MAX_CONCURRENCY}, or null.`;
+const MaxConcurrency = z
+  .int({ error: CONCURRENCY_ERROR })
+  .min(1, { error: CONCURRENCY_ERROR })
+  .max(MAX_CONCURRENCY, { error: CONCURRENCY_ERROR })
+  .nullable()
+  .openapi({ description: "Requests under way at once; null for no limit of its own" });
+
+const OrderingKey = z
+  .string()
+  .toLowerCase()
+  .regex(/^[a-z0-9_.-]{1,128}$/, { error: "Must be the name of an attribute: 1 to 128 of a-z, 0-9, `_`, `.` and `-`; or null." })
+  .nullable()
+  .openapi({
+    type: ["string", "null"],
+    description: "With `ordered`: an attribute. Messages with the same value of it come in order, one at a time; others do not wait for them",
+    example: "customer",
+  });
 
 const Fallback = z
   .literal("pull", { error: "Must be `pull` or null." })
@@ -160,11 +199,14 @@ export const CreateEndpoint = z
     headers: CustomHeaders.default(null),
     asymmetric: Asymmetric.default(false),
     auth: Auth.nullable().default(null),
+    handshake: Handshake.default(false),
     secret: SigningSecret.optional(),
     timeoutSeconds: TimeoutSeconds.default(DEFAULT_TIMEOUT_SECONDS),
     retrySchedule: RetrySchedule.default([...DEFAULT_RETRY_SCHEDULE_SECONDS]),
     rateLimit: RateLimit.default(null),
+    maxConcurrency: MaxConcurrency.default(null),
     ordered: z.boolean().default(false),
+    orderingKey: OrderingKey.default(null),
     fallback: Fallback.default(null),
     description: Description.default(null),
     metadata: Metadata.nullable().default(null),
@@ -185,10 +227,13 @@ export const PatchEndpoint = z
     headers: CustomHeaders,
     asymmetric: Asymmetric,
     auth: Auth.nullable(),
+    handshake: Handshake,
     timeoutSeconds: TimeoutSeconds,
     retrySchedule: RetrySchedule,
     rateLimit: RateLimit,
+    maxConcurrency: MaxConcurrency,
     ordered: z.boolean(),
+    orderingKey: OrderingKey,
     fallback: Fallback,
     description: Description,
     metadata: Metadata.nullable(),
@@ -203,19 +248,31 @@ const endpointFields = {
   kind: EndpointKind,
   url: z.string().nullable(),
   topics: z.array(z.string()).openapi({ description: "The patterns of its subscriptions" }),
+  filter: FilterPolicy.openapi({ description: "Of its subscriptions; null as well where they differ: see those" }),
+  filterScope: FilterScopeName,
+  queue: z.string().nullable().openapi({ description: "Of its subscriptions; null as well where they differ: see those" }),
   format: Format,
   headers: z.record(z.string(), z.string()).openapi({ description: "Names; the values are masked" }),
   asymmetric: Asymmetric,
   auth: Auth.nullable(),
+  handshake: z.boolean(),
+  handshakeStatus: HandshakeStatus.nullable().openapi({ description: "`waiting`: nothing is sent before its receiver allows it" }),
+  allowedRatePerMinute: z.number().int().nullable().openapi({ description: "What the receiver allows; null for no limit of its" }),
   timeoutSeconds: z.number(),
   retrySchedule: z.array(z.number()),
   rateLimit: z.number().nullable(),
+  maxConcurrency: z.number().nullable(),
   ordered: z.boolean(),
+  orderingKey: z.string().nullable(),
   fallback: z.literal("pull").nullable().openapi({ enum: ["pull", null] }),
   description: z.string().nullable(),
   metadata: z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()])),
   status: EndpointStatusName,
   disabledReason: z.string().nullable(),
+  circuit: z.enum(["closed", "open"]).openapi({
+    description: "Open while nearly all attempts fail: it is tried now and then only, until it answers. What waits uses up no attempts",
+  }),
+  circuitOpenedAt: Time.nullable(),
   createdAt: Time,
   updatedAt: Time,
 };

@@ -1,8 +1,10 @@
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import { VERSION } from "../config.ts";
+import { OPERATOR_EVENTS_TEXT, registerOperatorEvents } from "./operator-event-schemas.ts";
 import { requirementOf } from "./middleware/require-scope.ts";
+import type { ProblemCode } from "./problem.ts";
 import type { AppEnv } from "./router.ts";
-import { ProblemSchema } from "./schemas.ts";
+import { problemResponses, ProblemSchema } from "./schemas.ts";
 
 type Document = ReturnType<OpenAPIHono<AppEnv>["getOpenAPI31Document"]>;
 type Operation = NonNullable<NonNullable<Document["paths"]>[string]["get"]>;
@@ -15,7 +17,9 @@ const DESCRIPTION = `Receives messages over HTTP and from Amazon SNS, and delive
 Send \`Authorization: Bearer <token>\`. A token belongs to one tenant; an operator token names the tenant in \`Postern-Tenant\`.
 Every error is a problem (RFC 9457) whose \`detail\` says how to mend it, and whose \`instance\` is the request id in the log.
 Lists take \`limit\` and \`cursor\`, and give the next cursor in \`next\`.
-A POST with an \`Idempotency-Key\` runs once in 24 hours: a repeat gets the first response again.`;
+A POST with an \`Idempotency-Key\` runs once in 24 hours: a repeat gets the first response again.
+
+${OPERATOR_EVENTS_TEXT}`;
 
 const PARAMETERS = {
   PosternTenant: {
@@ -38,6 +42,7 @@ const PARAMETERS = {
  */
 export function openApiDocument(app: OpenAPIHono<AppEnv>): Document {
   app.openAPIRegistry.register("Problem", ProblemSchema);
+  registerOperatorEvents(app);
   app.openAPIRegistry.registerComponent("securitySchemes", "bearer", {
     type: "http",
     scheme: "bearer",
@@ -62,14 +67,13 @@ export function openApiDocument(app: OpenAPIHono<AppEnv>): Document {
 /** Adds to an operation what the middleware before it does. */
 function describeMiddleware(app: OpenAPIHono<AppEnv>, operation: Operation, method: Method, path: string): void {
   operation.operationId ??= operationId(method, path);
-  operation.responses = {
-    ...operation.responses,
-    default: {
-      description: "Any other problem",
-      content: { "application/problem+json": { schema: { $ref: "#/components/schemas/Problem" } } },
-    },
-  };
+  for (const notOpenApi of ["middleware", "hide"]) Reflect.deleteProperty(operation, notOpenApi);
   const requirement = requirementFor(app, method, path);
+  operation.responses = {
+    ...commonProblems(operation, method, requirement !== undefined),
+    ...operation.responses,
+    default: { description: "Any other problem", content: PROBLEM_CONTENT },
+  };
   operation.security = requirement === undefined ? [] : [{ bearer: [requirement.scope] }];
   if (requirement === undefined) return;
   if (requirement.operator) {
@@ -80,6 +84,26 @@ function describeMiddleware(app: OpenAPIHono<AppEnv>, operation: Operation, meth
     ...(requirement.operator ? [] : [{ $ref: "#/components/parameters/PosternTenant" }]),
     ...(method === "post" ? [{ $ref: "#/components/parameters/IdempotencyKey" }] : []),
   ];
+}
+
+const PROBLEM_CONTENT = { "application/problem+json": { schema: { $ref: "#/components/schemas/Problem" } } };
+
+/** What middleware and validation end requests with, alike for all routes; the page leaves these (`x-common`) out. */
+function commonProblems(operation: Operation, method: Method, authenticated: boolean): Operation["responses"] {
+  const takesJson = operation.requestBody !== undefined && "content" in operation.requestBody && "application/json" in operation.requestBody.content;
+  const takesQuery = (operation.parameters ?? []).some((parameter) => "in" in parameter && parameter.in === "query");
+  const codes: ProblemCode[] = [
+    ...(authenticated ? (["unauthenticated", "missing-scope", "rate-limited"] as const) : []),
+    ...(takesJson ? (["malformed-json", "payload-too-large", "unsupported-media-type"] as const) : []),
+    ...(takesJson || takesQuery ? (["invalid-request"] as const) : []),
+    ...(authenticated && method === "post" ? (["request-in-progress", "idempotency-mismatch"] as const) : []),
+  ];
+  return Object.fromEntries(
+    Object.entries(problemResponses(...codes)).map(([status, { description }]) => [
+      status,
+      { description, content: PROBLEM_CONTENT, "x-common": true },
+    ]),
+  );
 }
 
 /** What the route's own middleware requires; undefined for what needs no token. */

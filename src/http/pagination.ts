@@ -1,6 +1,7 @@
 import { z } from "zod";
 import type { Config } from "../config.ts";
 import { fromBase64, toBase64Url } from "../crypto/base64.ts";
+import { hmacKeyFor, sameBytes } from "../crypto/derived-key.ts";
 import { fail } from "./router.ts";
 
 /** Where a page ended: the values of the list's sort key, in order. */
@@ -10,6 +11,8 @@ export type Position = readonly (string | number)[];
 export type CursorScope = { readonly config: Config; readonly tenantId: string | null; readonly list: string };
 
 const MAC_BYTES = 16;
+const PURPOSE = "postern cursor v1";
+const OF_A_LIST = "Pass `next` of the page before as it was, to the same list, or leave `cursor` out to start over.";
 const Positions = z.array(z.union([z.string(), z.number()]));
 
 /**
@@ -20,7 +23,7 @@ export async function encodeCursor(scope: CursorScope, position: Position): Prom
   const [active] = scope.config.encryptionKeys;
   if (active === undefined) throw new Error("POSTERN_ENCRYPTION_KEYS holds no key");
   const payload = new TextEncoder().encode(JSON.stringify(position));
-  const mac = await crypto.subtle.sign("HMAC", await cursorKey(active.key), bound(scope, payload));
+  const mac = await crypto.subtle.sign("HMAC", await hmacKeyFor(active.key, PURPOSE), bound(scope, payload));
   const bytes = new Uint8Array(MAC_BYTES + payload.length);
   bytes.set(new Uint8Array(mac, 0, MAC_BYTES));
   bytes.set(payload, MAC_BYTES);
@@ -31,18 +34,22 @@ export async function encodeCursor(scope: CursorScope, position: Position): Prom
  * The position in a cursor; undefined when there is none. Throws the problem `invalid-cursor` for one that
  * {@link encodeCursor} did not make for this tenant and list under a key of the ring.
  */
-export async function decodeCursor(scope: CursorScope, cursor: string | undefined): Promise<Position | undefined> {
+export async function decodeCursor(
+  scope: CursorScope,
+  cursor: string | undefined,
+  howToMend: string = OF_A_LIST,
+): Promise<Position | undefined> {
   if (cursor === undefined) return undefined;
   const bytes = fromBase64Url(cursor);
-  if (bytes === null || bytes.length <= MAC_BYTES) return refuse();
+  if (bytes === null || bytes.length <= MAC_BYTES) return fail({ code: "invalid-cursor", detail: howToMend });
   const payload = bytes.subarray(MAC_BYTES);
   for (const { key } of scope.config.encryptionKeys) {
-    const mac = new Uint8Array(await crypto.subtle.sign("HMAC", await cursorKey(key), bound(scope, payload)));
+    const mac = new Uint8Array(await crypto.subtle.sign("HMAC", await hmacKeyFor(key, PURPOSE), bound(scope, payload)));
     if (sameBytes(mac.subarray(0, MAC_BYTES), bytes.subarray(0, MAC_BYTES))) {
       return Positions.parse(JSON.parse(new TextDecoder().decode(payload)));
     }
   }
-  return refuse();
+  return fail({ code: "invalid-cursor", detail: howToMend });
 }
 
 /** As {@link decodeCursor}, of a list that is sorted by id alone: the id the page before ended with, or null. */
@@ -68,48 +75,12 @@ export async function toPage<Row, Item>(
   return { data: page.map(present), next };
 }
 
-function refuse(): never {
-  return fail({
-    code: "invalid-cursor",
-    detail: "Pass `next` of the page before as it was, to the same list, or leave `cursor` out to start over.",
-  });
-}
-
-/** By the key of the ring, which lives as long as the isolate: a live tail makes a cursor for every event. */
-const cursorKeys = new WeakMap<Uint8Array, CryptoKey>();
-
-/** A key of its own for cursors, so that the encryption key is used for one thing only. */
-async function cursorKey(encryptionKey: Uint8Array): Promise<CryptoKey> {
-  const known = cursorKeys.get(encryptionKey);
-  if (known !== undefined) return known;
-  const root = await crypto.subtle.importKey("raw", encryptionKey, "HKDF", false, ["deriveKey"]);
-  const info = new TextEncoder().encode("postern cursor v1");
-  const derived = await crypto.subtle.deriveKey(
-    { name: "HKDF", hash: "SHA-256", salt: new Uint8Array(), info },
-    root,
-    { name: "HMAC", hash: "SHA-256", length: 256 },
-    false,
-    ["sign"],
-  );
-  cursorKeys.set(encryptionKey, derived);
-  return derived;
-}
-
 function bound(scope: CursorScope, payload: Uint8Array): Uint8Array {
   const prefix = new TextEncoder().encode(`${JSON.stringify([scope.tenantId, scope.list])}\n`);
   const bytes = new Uint8Array(prefix.length + payload.length);
   bytes.set(prefix);
   bytes.set(payload, prefix.length);
   return bytes;
-}
-
-/** Compares in a time that does not depend on where they differ. */
-function sameBytes(left: Uint8Array, right: Uint8Array): boolean {
-  let difference = left.length ^ right.length;
-  left.forEach((byte, index) => {
-    difference |= byte ^ (right[index] ?? 0);
-  });
-  return difference === 0;
 }
 
 /** Null for what is not the one spelling that {@link toBase64Url} gives these bytes. */

@@ -7,17 +7,23 @@ export const PROBLEMS = {
   "malformed-json": { status: 400, title: "The body is not valid JSON" },
   "malformed-target": { status: 400, title: "The target name is malformed" },
   "invalid-cursor": { status: 400, title: "The cursor is not one of ours" },
+  "webhook-url-rejected": { status: 400, title: "The URL of the webhook is refused" },
   unauthenticated: { status: 401, title: "A valid token is needed" },
   "missing-scope": { status: 403, title: "The token lacks a scope" },
+  "reserved-topic": { status: 403, title: "The topic is reserved" },
   "bound-token": { status: 403, title: "The token is bound to one endpoint" },
   "tenant-suspended": { status: 403, title: "The tenant is suspended" },
   "stale-epoch": { status: 403, title: "Another instance of the producer has taken over" },
+  "code-refused": { status: 403, title: "The code is not accepted" },
   "verification-failed": { status: 403, title: "The message was refused" },
   "not-found": { status: 404, title: "Not found" },
   "unknown-queue": { status: 404, title: "There is no such queue" },
   "method-not-allowed": { status: 405, title: "The method is not allowed here" },
   conflict: { status: 409, title: "Conflict with what exists" },
   "stream-closed": { status: 409, title: "The stream is closed" },
+  fenced: { status: 409, title: "This wake is over" },
+  "already-claimed": { status: 409, title: "Another worker is at it" },
+  "nothing-pending": { status: 409, title: "There is nothing to work on" },
   "sequence-conflict": { status: 409, title: "Out of sequence" },
   "request-in-progress": { status: 409, title: "The same request is still running" },
   gone: { status: 410, title: "No longer available" },
@@ -43,6 +49,8 @@ export type Problem = {
   /** Says how to mend it; never holds a secret, a stack or an internal name. */
   readonly detail: string;
   readonly errors?: readonly FieldError[];
+  /** The fault in the words of a protocol that has its own, beside ours (RFC 9457 §3.2). */
+  readonly error?: Readonly<Record<string, string | number>> & { readonly code: string };
   /** Response headers that belong to it: `Allow`, `Retry-After`, `WWW-Authenticate`. */
   readonly headers?: Readonly<Record<string, string>>;
 };
@@ -67,6 +75,7 @@ export function problemResponse(problem: Problem, requestId: string): Response {
     detail: problem.detail,
     instance: requestId,
     ...(problem.errors === undefined ? {} : { errors: problem.errors }),
+    ...(problem.error === undefined ? {} : { error: problem.error }),
   };
   return new Response(JSON.stringify(body), {
     status,

@@ -106,7 +106,8 @@ function parseEvents(mode: Exclude<CloudEventsMode, "none" | "unsupported">, hea
   }
 }
 
-function maxBytes(mode: CloudEventsMode): number {
+/** How much of a publish is read. */
+export function maxBytes(mode: CloudEventsMode): number {
   if (mode === "batch") return MAX_BATCH_BYTES;
   return mode === "structured" ? MAX_ENVELOPE_BYTES : MAX_BODY_BYTES;
 }

@@ -5,7 +5,7 @@ import { describeError, log } from "../log.ts";
 import { type Address, addressText } from "../messages/address.ts";
 import { isKnownQueue } from "../messages/known-queues.ts";
 import type { PublishResult, PublishWorld } from "../messages/publish.ts";
-import { isMethod, isTarget } from "../messages/topic.ts";
+import { isMethod, isReservedTopic, isTarget } from "../messages/topic.ts";
 import type { Appended } from "../streams/contract.ts";
 import { streamStub } from "../streams/stub.ts";
 import type { Identify } from "./publish-request.ts";
@@ -30,7 +30,7 @@ const bytes = { schema: z.string().openapi({ format: "binary" }) };
 /** Any bytes: of a request `body`, or of a response. */
 export const anyContent = { content: { "*/*": bytes } };
 
-export const publishProblems = problemResponses("malformed-target", "payload-too-large", "unsupported-media-type", "overloaded", "unavailable");
+export const publishProblems = problemResponses("malformed-target", "reserved-topic", "payload-too-large", "unsupported-media-type", "overloaded", "unavailable");
 
 export const publishResponses = {
   202: jsonResponse(z.union([Published, PublishedBatch]), "Accepted: on disk, on its way"),
@@ -47,6 +47,16 @@ const NAME = "dot-separated segments of A-Z a-z 0-9 _ -, at most 128 characters"
 /** Ends the request unless the path names one topic or node. */
 export function requireName(kind: "topic" | "node", name: string): string {
   return isTarget(name) ? name : malformedTarget(`A ${kind} is ${NAME}.`);
+}
+
+const RESERVED = "Topics that begin with `postern` are for the gateway's own events: publish on another one.";
+
+/** Ends the request when a topic is the gateway's own; `pointer` names it where it is not in the path. */
+export function requireUnreserved(topics: readonly { readonly name: string; readonly pointer?: string }[]): void {
+  const reserved = topics.filter(({ name }) => isReservedTopic(name));
+  if (reserved.length === 0) return;
+  const errors = reserved.flatMap(({ pointer }) => (pointer === undefined ? [] : [{ pointer, detail: "is reserved" }]));
+  fail({ code: "reserved-topic", detail: RESERVED, ...(errors.length === 0 ? {} : { errors }) });
 }
 
 /** Ends the request unless the path names a method of a queue that the tenant has. */

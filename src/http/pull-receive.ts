@@ -13,6 +13,8 @@ export type Receiver = {
   readonly visibilitySeconds: number;
   /** 0..1; where to begin, so that no box is always the first. */
   readonly random: () => number;
+  /** Those that were expunged since they came into their box. */
+  readonly expunged: (messages: readonly ReceivedMessage[]) => Promise<ReadonlySet<ReceivedMessage>>;
   /** For work that goes on when the answer is under way or its asker gone. */
   readonly background: (work: Promise<void>) => void;
 };
@@ -46,7 +48,7 @@ export async function receiveNow(receiver: Receiver): Promise<Received> {
     );
     for (const { box, max, result } of answers) {
       if (result.ok) {
-        taken.push(...stillWanted(receiver, box, result.messages));
+        taken.push(...(await stillWanted(receiver, box, result.messages)));
         if (result.messages.length >= max) rest.push(box);
       } else {
         fault = result;
@@ -104,7 +106,7 @@ async function firstOf(receiver: Receiver, boxes: readonly BoxRef[], waitSeconds
     const result = await mailbox.receive(box, { max, waitSeconds, visibilitySeconds, signal: enough.signal });
     if (!result.ok) return logFault(box, result);
     reachable.push(box);
-    const own = stillWanted(receiver, box, result.messages);
+    const own = await stillWanted(receiver, box, result.messages);
     if (answered) return putBack(mailbox, own);
     taken.push(...own);
   };
@@ -125,10 +127,15 @@ async function firstOf(receiver: Receiver, boxes: readonly BoxRef[], waitSeconds
 
 type Share = { readonly box: BoxRef; readonly max: number };
 
-/** Without the queries whose callers' time is over: nobody wants them done, so they are taken out for good. */
-function stillWanted({ mailbox, background }: Receiver, box: BoxRef, messages: readonly ReceivedMessage[]): Taken[] {
+/**
+ * Without the queries whose callers' time is over, for nobody wants them done, and without what was expunged, for nobody
+ * may have it: they are taken out for good.
+ */
+async function stillWanted({ mailbox, background, expunged }: Receiver, box: BoxRef, messages: readonly ReceivedMessage[]): Promise<Taken[]> {
+  if (messages.length === 0) return [];
+  const gone = await expunged(messages);
   const nowMs = Date.now();
-  const over = messages.filter(({ answerByMs }) => answerByMs !== undefined && answerByMs <= nowMs);
+  const over = messages.filter((message) => gone.has(message) || (message.answerByMs !== undefined && message.answerByMs <= nowMs));
   if (over.length > 0) {
     const drop = async (): Promise<void> => {
       const result = await mailbox.ack(box, over.map(({ handle }) => handle));

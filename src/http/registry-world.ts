@@ -10,15 +10,23 @@ import { type AppEnv, fail } from "./router.ts";
 /** The registry as this request may change it: its tenant, its actor, its time. */
 export function registryWorld(c: Context<AppEnv>): RegistryWorld {
   const { DB: db } = c.env;
+  const { dns, certificates } = isolateOf(c.env).world;
   return {
     db,
     keyRing: c.get("keyRing"),
     guard: c.get("config"),
-    dns: isolateOf(c.env).world.dns,
+    dns,
+    certificates,
+    gatewayUrl: gatewayUrlOf(c),
     tenantId: c.get("principal").tenantId,
     nowMs: Date.now(),
     audit: (change) => auditStatement(db, auditEntry(c, change)),
   };
+}
+
+/** Without configuration it is where this request came to, which on Cloudflare is a name of this Worker. */
+function gatewayUrlOf(c: Context<AppEnv>): string {
+  return c.get("config").publicUrl ?? new URL(c.req.url).origin;
 }
 
 /** The value of an accepted outcome; a refused one ends the request with its problem. */
@@ -48,6 +56,11 @@ function problemOf(refusal: Refusal): Problem {
       };
     case "pull-endpoint":
       return { code: "conflict", detail: "A pull endpoint has no URL to send to: only push endpoints can be tested." };
+    case "unallowed":
+      return {
+        code: "conflict",
+        detail: "The receiver has not allowed anything to be sent yet: see `/v1/endpoints/{id}/handshake`.",
+      };
     case "no-such-endpoint":
       return { code: "not-found", detail: "There is no endpoint with this id." };
     case "no-such-subscription":
@@ -68,5 +81,5 @@ const MAX_NAMED = 10;
 function queueInUse(endpointIds: readonly string[]): string {
   const named = endpointIds.slice(0, MAX_NAMED).join(", ");
   const others = endpointIds.length > MAX_NAMED ? ` and ${endpointIds.length - MAX_NAMED} others` : "";
-  return `Members of this queue: ${named}${others}. End their subscriptions with it, or send \`?force=true\` to end them too.`;
+  return `Members of this queue: ${named}${others}. End their subscriptions with it, or leave \`ifUnused\` out to end them too.`;
 }

@@ -3,13 +3,14 @@ import type { Config } from "../config.ts";
 import type { KeyRing } from "../crypto/keyring.ts";
 import type { TenantLimits } from "../storage/limits.ts";
 import type { TokenBinding } from "../storage/tokens.ts";
+import type { WakeGrant } from "../streams/subscriptions/wake-token.ts";
 import { type FieldError, type Problem, ProblemError, problemResponse } from "./problem.ts";
 
 export type Scope = "publish" | "consume" | "manage" | "read" | "admin";
 
 /** Who is asking, and for which tenant. An operator may name any; their scopes hold in each. */
 export type Principal = {
-  /** `tok_…`, `operator` for the token of the environment, or `jwt:` with subject and issuer. */
+  /** `tok_…`, `operator` for the token of the environment, `jwt:` with subject and issuer, or `wake:` with the subscription. */
   readonly tokenId: string;
   readonly operator: boolean;
   /** The tenant of the token, or the one an operator named in `Postern-Tenant` (absent: `default`). */
@@ -17,6 +18,8 @@ export type Principal = {
   readonly scopes: ReadonlySet<Scope>;
   /** Of a token that is good for one endpoint only. */
   readonly binding?: TokenBinding;
+  /** Of a token that is good for one wake of one stream subscription only; then there are no scopes. */
+  readonly wake?: WakeGrant;
 };
 
 /** What middleware leaves for the routes. */
@@ -37,16 +40,18 @@ export type AppVariables = {
 
 export type AppEnv = { Bindings: Cloudflare.Env; Variables: AppVariables };
 
-/** A router whose routes are validated by their own schemas; what breaks one is a 422 that names each field. */
-export function createRouter(): OpenAPIHono<AppEnv> {
+/**
+ * A router whose routes are validated by their own schemas; what breaks one is a 422 that names each field.
+ *
+ * @param error what a protocol of its own calls that
+ */
+export function createRouter(error?: Problem["error"]): OpenAPIHono<AppEnv> {
   return new OpenAPIHono<AppEnv>({
     defaultHook: (result, c) => {
       if (result.success) return undefined;
       const errors = result.error.issues.flatMap((issue) => fieldErrors(result.target, issue));
-      return problemResponse(
-        { code: "invalid-request", detail: "Mend the listed fields and send the request again.", errors },
-        c.get("requestId"),
-      );
+      const detail = "Mend the listed fields and send the request again.";
+      return problemResponse({ code: "invalid-request", detail, errors, ...(error === undefined ? {} : { error }) }, c.get("requestId"));
     },
   });
 }

@@ -5,6 +5,7 @@ import { isTarget } from "../messages/topic.ts";
 import { parseTopicArn } from "../sns/arn.ts";
 import type { Source, SourceWithSecrets, WebhookSource } from "../storage/sources.ts";
 import type { FieldError } from "./problem.ts";
+import { requireUnreserved } from "./published.ts";
 import { fail } from "./router.ts";
 import { FIELDS_OF_KIND, type SourceChange } from "./source-schemas.ts";
 
@@ -14,6 +15,7 @@ export function requireTopics(source: Source): void {
     source.topic !== null || source.kind !== "sns"
       ? [{ pointer: "/topic", name: source.topic ?? "" }]
       : source.topicArns.map((arn, index) => ({ pointer: `/topicArns/${index}`, name: parseTopicArn(arn)?.name ?? "" }));
+  requireUnreserved(names);
   const malformed = names.filter(({ name }) => !isTarget(name));
   if (malformed.length === 0) return;
   fail({

@@ -78,7 +78,7 @@ const NewSnsSource = z
     kind: z.literal("sns"),
     name: Name.default(null),
     topicArns: snsFields.topicArns,
-    topic: snsFields.topic,
+    topic: snsFields.topic.default(null),
     minVersion: snsFields.minVersion.default(1),
   })
   .openapi("NewSnsSource");

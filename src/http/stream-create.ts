@@ -1,9 +1,11 @@
 import type { Context } from "hono";
+import { isOwnStreamKnown, rememberOwnStream } from "../storage/purges.ts";
 import { unitsOf } from "../streams/protocol/content.ts";
 import type { CreateRequest, CreateResult, ForkRequest } from "../streams/protocol/contract.ts";
 import { formatOffset, parsePosition } from "../streams/protocol/offset.ts";
 import { parseStreamPath } from "../streams/protocol/path.ts";
 import { durableStreamName, durableStreamStub } from "../streams/protocol/stub.ts";
+import { requireRoom } from "./room.ts";
 import { type AppEnv, fail } from "./router.ts";
 import { TimeInput } from "./schemas.ts";
 import { contentTypeOf, header, isClosing, malformed, payloadOf, readStreamBody, STREAM_PREFIX } from "./stream-request.ts";
@@ -23,7 +25,9 @@ export async function createStream(c: Context<AppEnv>, path: string): Promise<Re
   const contentType = contentTypeOf(c);
   const bodyType = contentType ?? (fork === null || body.length === 0 ? undefined : await typeOfSource(c, fork));
   const payload = body.length === 0 ? null : payloadOf(body, bodyType);
+  const name = durableStreamName(tenantId, path);
   const request: CreateRequest = {
+    name,
     contentType,
     payload: payload === null || unitsOf(payload) === 0 ? null : payload,
     closed: isClosing(c),
@@ -31,7 +35,12 @@ export async function createStream(c: Context<AppEnv>, path: string): Promise<Re
     expiresAt,
     fork,
   };
-  const result = await durableStreamStub(c.env.DURABLE_STREAMS, durableStreamName(tenantId, path)).create(request);
+  await requireRoom(c, "streams", () => isOwnStreamKnown(c.env.DB, tenantId, path));
+  // before the stream, so that there is none that nobody knows of
+  await rememberOwnStream(c.env.DB, tenantId, path, Date.now());
+  const result = await durableStreamStub(c.env.DURABLE_STREAMS, name).create(request);
+  // and again, should it have been deleted in between
+  if (result.ok && result.created) await rememberOwnStream(c.env.DB, tenantId, path, Date.now());
   return answer(c, result);
 }
 

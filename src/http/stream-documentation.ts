@@ -49,7 +49,7 @@ const create = createRoute({
   responses: {
     201: { description: "Created", headers: { ...nextOffset, Location: header("Its URL") } },
     200: { description: "It is there already, as asked for", headers: nextOffset },
-    ...problemResponses("malformed-request", "malformed-target", "malformed-json", "not-found", "method-not-allowed", "conflict", "payload-too-large"),
+    ...problemResponses("malformed-request", "malformed-target", "malformed-json", "not-found", "method-not-allowed", "conflict", "payload-too-large", "limit-reached"),
   },
 });
 

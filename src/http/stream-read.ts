@@ -1,7 +1,7 @@
 import type { Context } from "hono";
-import { isText, ownBuffer } from "../streams/protocol/content.ts";
+import { isText, ownBuffer, shown } from "../streams/protocol/content.ts";
 import { nextCursor } from "../streams/protocol/cursor.ts";
-import { LiveFeed, shown } from "../streams/protocol/live-feed.ts";
+import { LiveFeed } from "../streams/protocol/live-feed.ts";
 import { formatOffset, parseLogOffset, parseOffset, type ReadFrom } from "../streams/protocol/offset.ts";
 import type { LogRead, ReadableLog, Since } from "../streams/protocol/readable-log.ts";
 import { type AppEnv, fail } from "./router.ts";

@@ -16,6 +16,7 @@ export const TokenBody = z
     operator: z.boolean().openapi({ description: "Belongs to no tenant and may name any" }),
     endpointId: z.string().nullable().openapi({ description: "The one endpoint it is good for" }),
     node: z.string().nullable().openapi({ description: "The node name of the one endpoint it is good for" }),
+    portal: z.boolean().openapi({ description: "Of a portal session, see `/v1/portal-codes`" }),
     expiresAt: Time.nullable(),
     createdAt: Time,
     lastUsedAt: Time.nullable().openapi({ description: "At most a minute behind" }),

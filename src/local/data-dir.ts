@@ -18,8 +18,8 @@ export type DataDir = {
   readonly workerdPid: string;
 };
 
-/** A gateway that is stopping is given this long to be gone. */
-const OWNER_GRACE_MS = 2_000;
+/** A gateway that is stopping is given this long to be gone: more than it takes for that. */
+const OWNER_GRACE_MS = 4_000;
 const POLL_MS = 20;
 
 /**

@@ -13,6 +13,10 @@ export type Settings = {
   readonly snsEndpoint: string | null;
   /** `host:port` entries, as given. */
   readonly allowHosts: readonly string[];
+  /** Where client certificates are, `<binding>.cert.pem` with `<binding>.key.pem`; absolute, null for none. */
+  readonly certificateDirectory: string | null;
+  /** Further authorities whose certificates receivers may have, PEM; absolute, null for none. */
+  readonly authorityFile: string | null;
   /** Every variable that is handed on to the Worker, as given. */
   readonly handedOn: Readonly<Record<string, string>>;
 };
@@ -34,8 +38,14 @@ export function readSettings(environment: Readonly<Record<string, string | undef
     sqsEndpoint: given("POSTERN_SQS_ENDPOINT"),
     snsEndpoint: given("POSTERN_SNS_ENDPOINT"),
     allowHosts: (given("POSTERN_ALLOW_HOSTS") ?? "").split(/[\s,]+/).filter((host) => host !== ""),
+    certificateDirectory: pathOf(given("POSTERN_MTLS_DIR"), workingDirectory),
+    authorityFile: pathOf(given("POSTERN_CA_FILE"), workingDirectory),
     handedOn: Object.fromEntries(handedOn),
   };
+}
+
+function pathOf(given: string | null, workingDirectory: string): string | null {
+  return given === null ? null : resolve(workingDirectory, given);
 }
 
 function parsePort(text: string | null): number {

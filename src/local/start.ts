@@ -7,6 +7,7 @@ import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { addressesOf, freePort, hostAndPort, portIsFree } from "./addresses.ts";
 import { bundleWorker } from "./bundle.ts";
+import { certificatesIn } from "./certificates.ts";
 import { type DataDir, claimDataDir, readPorts, writePorts } from "./data-dir.ts";
 import { runDemo } from "./demo.ts";
 import { type Emulators, startEmulators } from "./emulators.ts";
@@ -23,6 +24,8 @@ const ROOT = join(dirname(fileURLToPath(import.meta.url)), "../..");
 const LOOPBACK = "127.0.0.1";
 const SUBSCRIBER = "subscriber";
 const PARENT_POLL_MS = 200;
+/** Beyond what the gateway itself waits for its attempts. */
+const DRAIN_DEADLINE_MS = 12_000;
 
 /** Everything that is decided before workerd starts. */
 type Plan = {
@@ -34,6 +37,7 @@ type Plan = {
   readonly gatewayUrl: string;
   /** Null without the demo. */
   readonly subscriberPort: number | null;
+  readonly drainPort: number;
 };
 
 async function main(): Promise<void> {
@@ -45,9 +49,9 @@ async function main(): Promise<void> {
   const applied = await migrate(ROOT, wrangler, dataDir);
   say(`Migrations: ${applied.length === 0 ? "none to apply" : `applied ${applied.join(", ")}`}`);
 
-  const environment = workerEnvironment(settings, dataDir, emulators, plan.subscriberPort);
+  const environment = workerEnvironment(settings, dataDir, emulators, plan.subscriberPort, plan.gatewayUrl);
   const gateway = await startGateway(plan, environment, emulators);
-  stopInTime(gateway, emulators);
+  stopInTime(() => drain(plan.drainPort, environment.token), gateway, emulators);
   writePorts(dataDir, {
     subscriber: plan.subscriberPort ?? 0,
     sqs: emulators.sqs?.port ?? 0,
@@ -73,6 +77,7 @@ async function makePlan(): Promise<Plan> {
     dataDir,
     port,
     gatewayUrl: `http://${hostAndPort(localHost, port)}`,
+    drainPort: await freePort(LOOPBACK, 0),
     subscriberPort: settings.demo ? await freePort(LOOPBACK, readPorts(dataDir)[SUBSCRIBER] ?? 0) : null,
   };
 }
@@ -85,7 +90,7 @@ async function build({ wrangler, dataDir }: Plan): Promise<void> {
 }
 
 async function startGateway(plan: Plan, environment: WorkerEnvironment, emulators: Emulators): Promise<RunningWorkerd> {
-  const { settings, wrangler, dataDir, subscriberPort } = plan;
+  const { settings, wrangler, dataDir, subscriberPort, drainPort } = plan;
   const privateHosts = [environment.worker["POSTERN_SQS_ENDPOINT"], environment.worker["POSTERN_SNS_ENDPOINT"]]
     .filter((endpoint) => endpoint !== undefined)
     .concat(environment.allowHosts);
@@ -93,8 +98,11 @@ async function startGateway(plan: Plan, environment: WorkerEnvironment, emulator
     workerPath: "worker.js",
     stateDir: dataDir.state,
     listen: hostAndPort(settings.host, plan.port),
+    drainListen: hostAndPort(LOOPBACK, drainPort),
     environment: Object.keys(environment.worker),
     allowAddresses: await addressesOf(privateHosts),
+    certificates: certificatesIn(settings.certificateDirectory, dataDir.workerdConfig),
+    authorityPath: settings.authorityFile === null ? null : relative(dirname(dataDir.workerdConfig), settings.authorityFile),
     companions:
       subscriberPort === null
         ? []
@@ -115,17 +123,28 @@ async function startGateway(plan: Plan, environment: WorkerEnvironment, emulator
   }
 }
 
+/** Lets the attempts under way end; without an answer they are made again after the next start. */
+async function drain(port: number, token: string): Promise<void> {
+  try {
+    const headers = { authorization: `Bearer ${token}` };
+    const response = await fetch(`http://${hostAndPort(LOOPBACK, port)}/`, { headers, signal: AbortSignal.timeout(DRAIN_DEADLINE_MS) });
+    await response.body?.cancel();
+  } catch (error) {
+    say(`Attempts under way are cut off: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
 /**
- * The first signal stops everything in order; what does not stop in time is killed, and nothing is lost by it. So
- * does the end of npm, which may be killed without a word to us.
+ * The first signal stops everything in order; what does not stop in time is killed, and nothing is lost by it. npm may
+ * be killed without a word to us: then everything ends at once, for whoever kills starts it again the next moment.
  */
-function stopInTime(gateway: RunningWorkerd, emulators: Emulators): void {
+function stopInTime(drained: () => Promise<void>, gateway: RunningWorkerd, emulators: Emulators): void {
   let stopping = false;
   const stop = (): void => {
     if (stopping) return;
     stopping = true;
-    gateway
-      .stop()
+    drained()
+      .then(() => gateway.stop())
       .then(() => emulators.close())
       .then(() => process.exit(0), fail);
   };
@@ -134,7 +153,7 @@ function stopInTime(gateway: RunningWorkerd, emulators: Emulators): void {
   const npm = process.ppid;
   if (process.env["npm_lifecycle_event"] !== undefined) {
     setInterval(() => {
-      if (process.ppid !== npm) stop();
+      if (process.ppid !== npm) process.exit(1); // and with us workerd
     }, PARENT_POLL_MS);
   }
 }

@@ -34,11 +34,8 @@ export function tryThis({ gatewayUrl, subscriberPort, environment, emulators, se
       `    -d TopicArn=${emulators.sns.arnOf(DEMO_SNS_TOPIC)}`,
     );
   }
-  if (settings.handedOn["POSTERN_ALLOW_HTTP"] === undefined) {
-    lines.push(
-      "Push URLs may be http: here (POSTERN_ALLOW_HTTP=1 unless set); a receiver on this machine must be listed,",
-      "as in POSTERN_ALLOW_HOSTS=127.0.0.1:9000.",
-    );
+  if (settings.allowHosts.length === 0) {
+    lines.push("A receiver on this machine must be listed, and may then be http: POSTERN_ALLOW_HOSTS=127.0.0.1:9000 npm start");
   }
   return [...lines, ""].join("\n");
 }

@@ -21,6 +21,7 @@ export function workerEnvironment(
   dataDir: DataDir,
   emulators: Emulators,
   subscriberPort: number | null,
+  gatewayUrl: string,
 ): WorkerEnvironment {
   const given = settings.handedOn;
   const token = given["POSTERN_ADMIN_TOKEN"] ?? keptSecret(dataDir, "admin-token", newToken);
@@ -30,8 +31,8 @@ export function workerEnvironment(
   return {
     worker: {
       ...emulated,
-      // Receivers on a developer's machine are rarely https.
-      POSTERN_ALLOW_HTTP: "1",
+      // Not what a request says of itself: here nothing stands before the gateway that would check its Host.
+      POSTERN_PUBLIC_URL: gatewayUrl,
       ...(emulators.sqs === null ? {} : { POSTERN_SQS_ENDPOINT: emulators.sqs.url }),
       ...(emulators.sns === null ? {} : { POSTERN_SNS_ENDPOINT: emulators.sns.url }),
       ...given,

@@ -22,7 +22,7 @@ export type RunningWorkerd = {
 
 const START_DEADLINE_MS = 30_000;
 const POLL_MS = 20;
-const STOP_DEADLINE_MS = 5_000;
+const STOP_DEADLINE_MS = 3_000;
 const FIRST_BACKOFF_MS = 100;
 const MAX_BACKOFF_MS = 5_000;
 /** Having run this long, it starts over with the first back-off. */

@@ -44,7 +44,13 @@ const WranglerFile = z.strictObject({
       consumers: z.array(Consumer).default([]),
     })
     .default({ producers: [], consumers: [] }),
+  // Locally these are files, see certificates.ts: what Cloudflare keeps can not be had.
+  mtls_certificates: z
+    .array(z.strictObject({ binding: z.string(), certificate_id: z.string(), remote: z.boolean().optional() }))
+    .default([]),
   triggers: z.strictObject({ crons: z.array(z.string()).default([]) }).default({ crons: [] }),
+  // Old segments of logs move there, where there is one; here there is none, and they stay where they are.
+  r2_buckets: z.array(z.looseObject({ binding: z.literal("ARCHIVE") })).default([]),
   // These mean something to Cloudflare's network only.
   workers_dev: z.boolean().optional(),
   observability: z.json().optional(),

@@ -1,4 +1,5 @@
 import { DurableObject } from "cloudflare:workers";
+import { pendingAlarm } from "../pending-alarm.ts";
 import type { TakenMessage } from "./claim-check.ts";
 import type { BoxedMessage, BoxSettings, MailboxObjectApi, Take, TakeOptions } from "./durable-object-contract.ts";
 import { formatHandle, Leases } from "./durable-object-leases.ts";
@@ -37,7 +38,7 @@ export class MailboxObject extends DurableObject<Cloudflare.Env> implements Mail
     this.#tables = hasTables(sql) ? openTables(sql) : null;
     this.#retentionSeconds = kv.get<number>("retentionSeconds") ?? null;
     void ctx.blockConcurrencyWhile(async () => {
-      this.#alarmAtMs = await ctx.storage.getAlarm();
+      this.#alarmAtMs = await pendingAlarm(ctx.storage, Date.now());
     });
   }
 
@@ -109,6 +110,14 @@ export class MailboxObject extends DurableObject<Cloudflare.Env> implements Mail
     });
   }
 
+  async expunge({ id, offset }: { readonly id: string; readonly offset: number }): Promise<void> {
+    const tables = this.#tables;
+    if (tables === null) return;
+    this.#write(() => {
+      for (const seq of tables.messages.expunge(id, offset)) tables.leases.remove(seq);
+    });
+  }
+
   async redrive({ maxReceives }: BoxSettings): Promise<number> {
     const nowMs = Date.now();
     const tables = this.#tables;
@@ -159,7 +168,7 @@ export class MailboxObject extends DurableObject<Cloudflare.Env> implements Mail
     });
     if (!this.#ordered && lastFresh !== undefined) this.#freshFrom = lastFresh + 1;
     return seqs.map((seq) => {
-      const { groupKey: _groupKey, ...message } = tables.messages.read(seq);
+      const { groupKey: _groupKey, reopenedAtMs: _reopenedAtMs, ...message } = tables.messages.read(seq);
       return { ...message, receiveCount: tables.leases.receiveCount(seq), handle: formatHandle(seq, nonce) };
     });
   }

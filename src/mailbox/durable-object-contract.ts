@@ -34,6 +34,7 @@ export interface MailboxObjectApi {
   extend(handles: readonly string[], visibilitySeconds: number): Promise<readonly HandleResult[]>;
   depth(settings: BoxSettings): Promise<BoxDepth>;
   purge(): Promise<void>;
+  expunge(message: { readonly id: string; readonly offset: number }): Promise<void>;
   /** How many dead letters are back. */
   redrive(settings: BoxSettings): Promise<number>;
   remove(): Promise<void>;

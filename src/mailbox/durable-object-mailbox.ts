@@ -85,6 +85,10 @@ export class DurableObjectMailbox implements Mailbox {
     return settled(await answer(() => this.#object(box).purge()));
   }
 
+  async expunge(box: BoxRef, message: { readonly id: string; readonly offset: number }): Promise<Done> {
+    return settled(await answer(() => this.#object(box).expunge(message)));
+  }
+
   async redrive(box: BoxRef): Promise<{ readonly ok: true; readonly count: number } | MailboxFault> {
     const moved = await answer(() => this.#object(box).redrive(settingsOf(box)));
     return moved.ok ? { ok: true, count: moved.output } : moved;

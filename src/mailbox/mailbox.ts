@@ -31,6 +31,8 @@ export type BoxMessage = {
   readonly answerByMs?: number;
   /** Ordered boxes: messages of one group come one after the other. */
   readonly groupKey?: string;
+  /** When it was opened again, ms: then it is to come though it came before. */
+  readonly reopenedAtMs?: number;
 };
 
 /** Why a mailbox could not do it; all but `refused` are worth another try. */
@@ -41,7 +43,7 @@ export type MailboxFault = {
   readonly detail: string;
 };
 
-export type ReceivedMessage = Omit<BoxMessage, "stream" | "groupKey"> & {
+export type ReceivedMessage = Omit<BoxMessage, "stream" | "groupKey" | "reopenedAtMs"> & {
   readonly receiveCount: number;
   /** The implementation's own handle; what clients see is sealed (see receipts). */
   readonly handle: string;
@@ -92,6 +94,8 @@ export interface Mailbox {
   depth(box: BoxRef): Promise<({ readonly ok: true } & BoxDepth) | MailboxFault>;
   /** Deletes all messages, dead letters excepted. */
   purge(box: BoxRef): Promise<{ readonly ok: true } | MailboxFault>;
+  /** Deletes a message, dead letter or not, whoever holds it. A service that can not leaves it to who receives it next. */
+  expunge(box: BoxRef, message: { readonly id: string; readonly offset: number }): Promise<{ readonly ok: true } | MailboxFault>;
   /** Moves the dead letters back; how many (an estimate where the service moves them in the background). */
   redrive(box: BoxRef): Promise<{ readonly ok: true; readonly count: number } | MailboxFault>;
   /** Deletes the box with all that is in it; one that does not exist is no fault. */

@@ -130,6 +130,11 @@ export class SqsMailbox implements Mailbox {
   }
 
   /** The queue before its dead letters, and those it had while it was, or was not, ordered. */
+  /** SQS deletes by receipt alone: whoever receives the message next drops it. */
+  async expunge(): Promise<Done> {
+    return { ok: true };
+  }
+
   async remove(box: BoxRef): Promise<Done> {
     for (const ordered of [box.ordered, !box.ordered]) {
       const { main, deadLetters } = await this.#queues.names({ ...box, ordered });

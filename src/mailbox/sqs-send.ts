@@ -67,7 +67,7 @@ export async function sendBatch(sqs: SqsCaller, url: string, batch: readonly Ent
 async function fifoIds(message: BoxMessage): Promise<Pick<SendMessageBatchRequestEntry, "MessageGroupId" | "MessageDeduplicationId">> {
   return {
     MessageGroupId: await fifoId(message.groupKey ?? DEFAULT_GROUP),
-    MessageDeduplicationId: await fifoId(`${message.id}-${message.offset}`),
+    MessageDeduplicationId: await fifoId([message.stream, message.offset, message.id, message.reopenedAtMs ?? 0].join(" ")),
   };
 }
 

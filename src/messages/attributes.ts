@@ -9,6 +9,7 @@ export const MAX_ATTRIBUTES = 50;
 export const MAX_ATTRIBUTES_BYTES = 16 * 1024;
 
 const ATTRIBUTE_NAME = /^[a-z0-9_.-]{1,128}$/;
+const REPLACEMENT_CHARACTER = "\uFFFD";
 const CONTROL_CHARACTER = /[\u0000-\u001f\u007f]/;
 /** What HTTP carries unchanged: printable ASCII with no space at either end. */
 const PLAIN_HEADER_VALUE = /^(?:[!-~](?:[ -~]*[!-~])?)?$/;
@@ -18,14 +19,22 @@ export type ParsedAttributes =
   | { readonly ok: true; readonly attributes: Attributes }
   | { readonly ok: false; readonly errors: readonly FieldFault[] };
 
-/** Reads the `Postern-Attribute-<name>` headers of a publish; values are taken as they are. */
+/**
+ * Reads the `Postern-Attribute-<name>` headers of a publish; values are taken as they are. The runtime reads headers as
+ * UTF-8 and puts U+FFFD where they are not: what was sent is lost then, so it is refused.
+ */
 export function attributesFromHeaders(headers: Headers): ParsedAttributes {
+  const pointerOf = (name: string): string => `header:${ATTRIBUTE_HEADER_PREFIX}${name}`;
+  const errors: FieldFault[] = [];
   const entries: [string, string][] = [];
   headers.forEach((value, name) => {
     const lower = name.toLowerCase();
-    if (lower.startsWith(ATTRIBUTE_HEADER_PREFIX)) entries.push([lower.slice(ATTRIBUTE_HEADER_PREFIX.length), value]);
+    if (!lower.startsWith(ATTRIBUTE_HEADER_PREFIX)) return;
+    const attribute = lower.slice(ATTRIBUTE_HEADER_PREFIX.length);
+    entries.push([attribute, value]);
+    if (value.includes(REPLACEMENT_CHARACTER)) errors.push({ pointer: pointerOf(attribute), detail: "the value must be UTF-8" });
   });
-  return parseAttributes(entries, (name) => `header:${ATTRIBUTE_HEADER_PREFIX}${name}`);
+  return errors.length > 0 ? { ok: false, errors } : parseAttributes(entries, pointerOf);
 }
 
 /**

@@ -2,7 +2,7 @@ import { fromBase64 } from "../crypto/base64.ts";
 import type { FieldFault } from "./attributes.ts";
 import { parseContext } from "./cloudevents-context.ts";
 import { isJson, isUtf8, type MediaType, parseMediaType } from "./cloudevents-media-type.ts";
-import { decodeString, type JsonMember, scanElements, scanMembers } from "./json-members.ts";
+import { checkJson, decodeString, type JsonFault, type JsonMember, scanElements, scanMembers } from "./json-members.ts";
 import type { EventContext } from "./message.ts";
 
 export { binaryHeaders, type OutboundEvent, structuredBody } from "./cloudevents-outbound.ts";
@@ -83,7 +83,7 @@ export function parseBatch(bytes: Uint8Array): ParsedEvents {
   const text = decodeUtf8(bytes);
   if (text === null) return malformed("The body is not valid UTF-8.");
   const scanned = scanElements(text);
-  if (!scanned.ok) return malformed(`At character ${scanned.position}: ${scanned.detail}.`);
+  if (!scanned.ok) return unreadable(text, scanned, { pointer: "", detail: "must be an array of events" });
   const events: ParsedEvent[] = [];
   const errors: FieldFault[] = [];
   for (const [index, span] of scanned.elements.entries()) {
@@ -96,7 +96,7 @@ export function parseBatch(bytes: Uint8Array): ParsedEvents {
 
 function parseEnvelope(text: string, base: string): ParsedEvents {
   const scanned = scanMembers(text);
-  if (!scanned.ok) return malformed(`At character ${scanned.position}: ${scanned.detail}.`);
+  if (!scanned.ok) return unreadable(text, scanned, { pointer: base, detail: "must be an object" });
   const pointerOf = (name: string): string => `${base}/${name.replaceAll("~", "~0").replaceAll("/", "~1")}`;
   const errors = scanned.duplicateKeys.map((key): FieldFault => ({ pointer: pointerOf(key), detail: "comes twice" }));
   const attributes = new Map<string, string | null>();
@@ -171,6 +171,7 @@ function decodeBase64(text: string): Uint8Array | null {
 
 /** HTTP binding §3.1.3.2: a quoted string is unquoted, then percent-decoded once; null when that is not UTF-8. */
 function decodeHeaderValue(value: string): string | null {
+  if (value.includes("\uFFFD")) return null; // what the runtime puts where the header was not UTF-8
   const quoted = /^"((?:[^"\\]|\\.)*)"$/.exec(value);
   const text = quoted?.[1] === undefined ? value : quoted[1].replaceAll(/\\(.)/g, "$1");
   try {
@@ -188,6 +189,12 @@ function decodeUtf8(bytes: Uint8Array): string | null {
     // not UTF-8
     return null;
   }
+}
+
+/** JSON of another shape breaks the schema; all else is no JSON. */
+function unreadable(text: string, { position, detail }: JsonFault, shape: FieldFault): ParsedEvents {
+  if (checkJson(text).ok) return { ok: false, code: "invalid-request", detail: MEND, errors: [shape] };
+  return malformed(`At character ${position}: ${detail}.`);
 }
 
 function malformed(detail: string): ParsedEvents {

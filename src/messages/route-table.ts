@@ -3,14 +3,21 @@ import { CACHE_MAX_AGE_MS } from "../delivery/freshness.ts";
 import { RecentReads } from "../recent-reads.ts";
 import { matchSubscriptions } from "../storage/subscriptions.ts";
 import { type CompiledPolicy, compileFilterPolicy, matchesFilter } from "./filter-policy.ts";
+import type { Append } from "../streams/contract.ts";
 import type { NewMessage } from "./message.ts";
 import { matchesTopic, parsePattern, topicKeys } from "./topic.ts";
 
 /** What a topic leads to, with the filter that a message must pass, compiled. */
-type Route = { readonly target: string; readonly ordered: boolean; readonly policy: CompiledPolicy | null };
+type Route = {
+  readonly target: string;
+  readonly ordered: boolean;
+  /** The attribute that makes lanes; null: there is one. */
+  readonly orderingKey: string | null;
+  readonly policy: CompiledPolicy | null;
+};
 
 /** Where a message goes, each target once: in any order, and in the order of the stream. */
-export type Targets = { readonly endpointIds: readonly string[]; readonly orderedIds: readonly string[] };
+export type Targets = Pick<Append, "endpointIds" | "orderingKeys"> & { readonly orderedIds: readonly string[] };
 
 const MAX_ENTRIES = 10_000;
 
@@ -52,10 +59,11 @@ async function readRoutes(db: D1Database, tenantId: string, topic: string): Prom
   };
   // the unfiltered first: what they reach needs no filter to be tried
   return [
-    ...boundQueues.filter(matches).map(({ queue }) => ({ target: queueTarget(queue), ordered: false, policy: null })),
-    ...subscriptions.filter(matches).map(({ endpointId, ordered, queue, filter, filterScope }) => ({
+    ...boundQueues.filter(matches).map(({ queue }) => ({ target: queueTarget(queue), ordered: false, orderingKey: null, policy: null })),
+    ...subscriptions.filter(matches).map(({ endpointId, ordered, orderingKey, queue, filter, filterScope }) => ({
       target: queue === null ? endpointId : queueTarget(queue),
       ordered: queue === null && ordered,
+      orderingKey,
       policy: compiled(filter, filterScope),
     })),
   ];
@@ -64,15 +72,18 @@ async function readRoutes(db: D1Database, tenantId: string, topic: string): Prom
 function matching(routes: readonly Route[], message: NewMessage): Targets {
   let text: string | null | undefined;
   const bodyText = (): string | null => (text === undefined ? (text = decodeUtf8(message.body)) : text);
-  const targets = new Map<string, boolean>();
-  for (const { target, ordered, policy } of routes) {
+  const targets = new Map<string, Route>();
+  for (const route of routes) {
+    const { target, policy } = route;
     if (targets.has(target)) continue;
-    if (policy === null || matchesFilter(policy, { attributes: message.attributes, bodyText })) targets.set(target, ordered);
+    if (policy === null || matchesFilter(policy, { attributes: message.attributes, bodyText })) targets.set(target, route);
   }
-  const all = [...targets];
+  const all = [...targets.values()];
+  const keyed = all.flatMap(({ target, ordered, orderingKey }) => (ordered && orderingKey !== null ? [[target, orderingKey] as const] : []));
   return {
-    endpointIds: all.filter(([, ordered]) => !ordered).map(([target]) => target),
-    orderedIds: all.filter(([, ordered]) => ordered).map(([target]) => target),
+    endpointIds: all.filter(({ ordered }) => !ordered).map(({ target }) => target),
+    orderedIds: all.filter(({ ordered }) => ordered).map(({ target }) => target),
+    ...(keyed.length === 0 ? {} : { orderingKeys: Object.fromEntries(keyed) }),
   };
 }
 

@@ -1,6 +1,9 @@
 /** Topics, nodes and queues share this grammar (§1); a pattern is as long as a target at most. */
 export const MAX_TARGET_CHARACTERS = 128;
 
+/** The first segment of the topics that only the gateway itself publishes on. */
+const RESERVED_SEGMENT = "postern";
+
 const TARGET = /^[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*$/;
 const SEGMENT = /^[A-Za-z0-9_-]+$/;
 const METHOD = /^[A-Za-z0-9_]+$/;
@@ -23,6 +26,14 @@ export type ParsedPattern =
 /** Whether this is the name of a topic, queue or node: dot-separated segments, case-sensitive. */
 export function isTarget(name: string): boolean {
   return name.length <= MAX_TARGET_CHARACTERS && TARGET.test(name);
+}
+
+/**
+ * Whether it is a topic of the gateway's own events. A pattern that begins with a wildcard does not match it: whoever
+ * subscribes to everything does not mean these.
+ */
+export function isReservedTopic(topic: string): boolean {
+  return topic === RESERVED_SEGMENT || topic.startsWith(`${RESERVED_SEGMENT}.`);
 }
 
 /** Splits the target of a command or query, `queue/method`; null when it is not one. */
@@ -71,6 +82,7 @@ export function matchesTopic(pattern: TopicPattern, topic: string): boolean {
   if (pattern.exact) return pattern.text === topic;
   const actual = topic.split(".");
   const expected = pattern.segments;
+  if (isReservedTopic(topic) && expected[0] !== RESERVED_SEGMENT) return false;
   if (pattern.anyDepth ? actual.length <= expected.length : actual.length !== expected.length) return false;
   return expected.every((segment, index) => segment === "*" || segment === actual[index]);
 }
@@ -91,7 +103,7 @@ export function topicKey(pattern: TopicPattern): string {
  * needs a topic segment for it, so its literal head is shorter than the topic.
  */
 export function topicKeys(topic: string): string[] {
-  const keys = [`=${topic}`, "~"];
+  const keys = isReservedTopic(topic) ? [`=${topic}`] : [`=${topic}`, "~"];
   for (let dot = topic.indexOf("."); dot >= 0; dot = topic.indexOf(".", dot + 1)) {
     keys.push(`~${topic.slice(0, dot)}`);
   }

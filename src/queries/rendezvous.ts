@@ -1,5 +1,6 @@
 import { DurableObject } from "cloudflare:workers";
 import type { QueryAnswer } from "../delivery/attempt.ts";
+import { pendingAlarm } from "../pending-alarm.ts";
 import type { AnswerResult, RendezvousApi, Waited } from "./contract.ts";
 import { QueryTable } from "./query-table.ts";
 
@@ -32,7 +33,7 @@ export class Rendezvous extends DurableObject<Cloudflare.Env> implements Rendezv
     const known = this.#queries.find(messageId);
     if (known !== null && (known.answer !== null || known.deadlineMs >= deadlineMs)) return;
     await this.#queries.save(messageId, { deadlineMs, answer: null });
-    this.#sweepIsSet ??= (await this.ctx.storage.getAlarm()) !== null;
+    this.#sweepIsSet ??= (await pendingAlarm(this.ctx.storage, Date.now())) !== null;
     if (!this.#sweepIsSet) await this.#setSweep();
   }
 

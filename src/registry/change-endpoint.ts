@@ -8,6 +8,7 @@ import {
   selectEndpoint,
   updateEndpoint,
 } from "../storage/endpoints.ts";
+import { beginHandshake, endHandshake } from "../storage/handshakes.ts";
 import { ensureQueue } from "../storage/queues.ts";
 import {
   deleteOtherMemberships,
@@ -17,9 +18,10 @@ import {
   type SelectionChange,
   updateSelections,
 } from "../storage/subscriptions.ts";
-import { membershipStatements, newSubscriptions, sealHeaders } from "./create-endpoint.ts";
-import { type EndpointPatch, unmaskAuth, unmaskHeaders, urlFault } from "./endpoint-input.ts";
+import { membershipStatements, newSubscriptions, NO_RECEIVER, sealHeaders } from "./create-endpoint.ts";
+import { type EndpointPatch, orderingFault, unmaskAuth, unmaskHeaders, urlFault } from "./endpoint-input.ts";
 import { type EndpointView, viewEndpoint } from "./endpoint-view.ts";
+import { handshakeChange, originOf } from "./handshake.ts";
 import { authFaults, nameRefusal, sealAuth, signingKeyStatements } from "./outbound.ts";
 import { accept, type Fault, type Outcome, type Refusal, refuse } from "./refusal.ts";
 import { refusalOf } from "./rules.ts";
@@ -39,20 +41,26 @@ export async function changeEndpoint(
   const current = await findEndpoint(db, tenantId, id);
   if (current === null) return refuse({ code: "no-such-endpoint" });
   const headers = unmaskHeaders(patch.headers ?? {}, await openHeaders(current, keyRing));
-  const auth = unmaskAuth(patch.auth ?? null, await openAuth(current, keyRing));
-  const faults = [...headers.faults, ...auth.faults, ...authFaults(world, patch.auth)];
+  const storedAuth = await openAuth(current, keyRing);
+  const auth = unmaskAuth(patch.auth ?? null, storedAuth);
+  // another URL is judged together with what it is to be authenticated by
+  const judgedAuth = patch.auth === undefined && patch.url !== undefined ? storedAuth : patch.auth;
+  const faults = [...headers.faults, ...auth.faults, ...authFaults(world, judgedAuth, patch.url ?? current.url)];
   const refusal = patchRefusal(world, current, patch, faults) ?? (await nameRefusal(world, patch));
   if (refusal !== null) return refuse(refusal);
 
-  const change = columnsOf(patch);
+  const handshake = changedHandshake(world, current, patch);
+  const change = { ...columnsOf(patch), ...handshake.columns };
   if (patch.headers !== undefined) change.headers = await sealHeaders(keyRing, tenantId, id, headers.headers);
   if (patch.auth !== undefined) change.auth = await sealAuth(keyRing, tenantId, id, auth.auth);
+  const before = await viewEndpoint(current, keyRing);
   try {
     const results = await db.batch([
       ...(await signingKeyStatements(world, patch.asymmetric)),
       updateEndpoint(db, tenantId, id, change, nowMs),
+      ...handshake.statements,
       ...subscriptionStatements(world, id, patch),
-      world.audit({ action: "endpoint.update", target: id, before: await viewEndpoint(current, keyRing), after: patch }),
+      world.audit({ action: "endpoint.update", target: id, before, after: { ...before, ...patch } }),
       selectEndpoint(db, tenantId, id),
     ]);
     const changed = parseEndpoint(results.at(-1)?.results[0]);
@@ -76,11 +84,37 @@ function patchRefusal(
   const faults: Fault[] = [...otherFaults];
   const url = urlFault(current.kind, patch.url);
   if (url !== null) faults.push(url);
+  if (patch.handshake === true && current.kind === "pull") faults.push(NO_RECEIVER);
+  const { ordered = current.ordered, orderingKey = current.ordering_key } = patch;
+  const ordering = orderingFault({ ordered, orderingKey });
+  if (ordering !== null) faults.push(ordering);
   if (patch.filterScope !== undefined && patch.filter === undefined) {
     faults.push({ pointer: "/filterScope", detail: "says how to read `filter`: send both" });
   }
   if (refusal?.code === "invalid") faults.push(...refusal.faults);
   return faults.length > 0 ? { code: "invalid", faults } : null;
+}
+
+/** What a handshake that begins or ends sets beside what the patch itself does. */
+function changedHandshake(
+  { db, tenantId, gatewayUrl, nowMs }: RegistryWorld,
+  current: EndpointWithTopics,
+  patch: EndpointPatch,
+): { readonly columns: EndpointChange; readonly statements: readonly D1PreparedStatement[] } {
+  switch (handshakeChange(current, patch)) {
+    case "none":
+      return { columns: {}, statements: [] };
+    case "end":
+      return {
+        columns: { handshake: null, request_origin: null, allowed_rate: null },
+        statements: endHandshake(db, tenantId, current.id),
+      };
+    case "begin":
+      return {
+        columns: { handshake: "waiting", request_origin: originOf(gatewayUrl), allowed_rate: null },
+        statements: beginHandshake(db, tenantId, current.id, gatewayUrl, nowMs),
+      };
+  }
 }
 
 type WritableChange = { -readonly [Column in keyof EndpointChange]: EndpointChange[Column] };
@@ -95,7 +129,9 @@ function columnsOf(patch: EndpointPatch): WritableChange {
   if (patch.timeoutSeconds !== undefined) change.timeout_seconds = patch.timeoutSeconds;
   if (patch.retrySchedule !== undefined) change.retry_schedule = [...patch.retrySchedule];
   if (patch.rateLimit !== undefined) change.rate_limit = patch.rateLimit;
+  if (patch.maxConcurrency !== undefined) change.max_concurrency = patch.maxConcurrency;
   if (patch.ordered !== undefined) change.ordered = patch.ordered;
+  if (patch.orderingKey !== undefined) change.ordering_key = patch.orderingKey;
   if (patch.fallback !== undefined) change.fallback = patch.fallback;
   if (patch.description !== undefined) change.description = patch.description;
   if (patch.metadata !== undefined) change.metadata = patch.metadata ?? {};

@@ -2,12 +2,14 @@ import { generateSigningSecret } from "../delivery/signing-secret.ts";
 import { newId } from "../ids.ts";
 import { insertSecret } from "../storage/endpoint-secrets.ts";
 import { type EndpointRow, type EndpointWithTopics, insertEndpoint, isNodeTaken } from "../storage/endpoints.ts";
+import { beginHandshake } from "../storage/handshakes.ts";
 import { ensureQueue } from "../storage/queues.ts";
 import { insertMembership, insertSubscriptions, type NewSubscription } from "../storage/subscriptions.ts";
-import { type NewEndpoint, unmaskAuth, unmaskHeaders, urlFault } from "./endpoint-input.ts";
+import { type NewEndpoint, orderingFault, unmaskAuth, unmaskHeaders, urlFault } from "./endpoint-input.ts";
 import { type EndpointView, viewEndpoint } from "./endpoint-view.ts";
 import { authFaults, nameRefusal, sealAuth, signingKeyStatements } from "./outbound.ts";
 import { accept, type Fault, type Outcome, type Refusal, refuse } from "./refusal.ts";
+import { originOf } from "./handshake.ts";
 import { keyedPattern, refusalOf } from "./rules.ts";
 import type { RegistryWorld } from "./world.ts";
 
@@ -24,13 +26,14 @@ export async function createEndpoint(
   const secretId = newId("sec", nowMs);
   const row = await newRow(world, input);
   const topics = [...new Set(input.topics)];
-  const endpoint: EndpointWithTopics = { ...row, topics };
-  const view = await viewEndpoint(endpoint, keyRing);
+
   const selection = {
     filter: input.filter === null ? null : JSON.stringify(input.filter),
-    filterScope: input.filterScope,
+    filterScope: topics.length === 0 ? ("attributes" as const) : input.filterScope,
     queue: input.queue,
   };
+  const endpoint: EndpointWithTopics = { ...row, topics, selection, circuit_opened_at: null };
+  const view = await viewEndpoint(endpoint, keyRing);
   try {
     await db.batch([
       ...(await signingKeyStatements(world, input.asymmetric)),
@@ -40,14 +43,11 @@ export async function createEndpoint(
         sealed: await keyRing.seal(secret, `${tenantId}/${secretId}`),
         createdAtMs: nowMs,
       }),
+      ...(input.handshake ? beginHandshake(db, tenantId, row.id, world.gatewayUrl, nowMs) : []),
       ...(input.queue === null ? [] : [ensureQueue(db, tenantId, input.queue, nowMs)]),
       insertSubscriptions(db, tenantId, row.id, newSubscriptions(topics, nowMs), selection, nowMs),
       ...membershipStatements(world, row.id, input.queue),
-      world.audit({
-        action: "endpoint.create",
-        target: row.id,
-        after: { ...view, filter: input.filter, queue: input.queue },
-      }),
+      world.audit({ action: "endpoint.create", target: row.id, after: view }),
     ]);
   } catch (error) {
     if (isNodeTaken(error)) return refuse({ code: "node-taken" });
@@ -78,18 +78,24 @@ function creationRefusal(world: RegistryWorld, input: NewEndpoint): Refusal | nu
   const faults: Fault[] = [
     ...unmaskHeaders(input.headers ?? {}, {}).faults,
     ...unmaskAuth(input.auth, null).faults,
-    ...authFaults(world, input.auth),
+    ...authFaults(world, input.auth, input.url),
   ];
   const url = urlFault(input.kind, input.url);
   if (url !== null) faults.push(url);
+  if (input.handshake && input.kind === "pull") faults.push(NO_RECEIVER);
   if (input.topics.length === 0 && input.filter !== null) {
     faults.push({ pointer: "/filter", detail: "belongs to the subscriptions: give `topics` with it" });
   }
   if (refusal?.code === "invalid") faults.push(...refusal.faults);
+  const ordering = orderingFault(input);
+  if (ordering !== null) faults.push(ordering);
   return faults.length > 0 ? { code: "invalid", faults } : null;
 }
 
-async function newRow({ keyRing, tenantId, nowMs }: RegistryWorld, input: NewEndpoint): Promise<EndpointRow> {
+/** Of a pull endpoint that asks for a handshake. */
+export const NO_RECEIVER: Fault = { pointer: "/handshake", detail: "leave it out: a pull endpoint has no receiver to be asked" };
+
+async function newRow({ keyRing, tenantId, nowMs, gatewayUrl }: RegistryWorld, input: NewEndpoint): Promise<EndpointRow> {
   const id = newId("ep", nowMs);
   return {
     id,
@@ -105,13 +111,18 @@ async function newRow({ keyRing, tenantId, nowMs }: RegistryWorld, input: NewEnd
     timeout_seconds: input.timeoutSeconds,
     retry_schedule: [...input.retrySchedule],
     rate_limit: input.rateLimit,
+    max_concurrency: input.maxConcurrency,
     ordered: input.ordered,
+    ordering_key: input.orderingKey,
     fallback: input.fallback,
     description: input.description,
     metadata: input.metadata ?? {},
     status: "active",
     disabled_reason: null,
     failing_since: null,
+    handshake: input.handshake ? "waiting" : null,
+    request_origin: input.handshake ? originOf(gatewayUrl) : null,
+    allowed_rate: null,
     created_at: nowMs,
     updated_at: nowMs,
   };

@@ -13,7 +13,10 @@ export async function removeEndpoint(world: RegistryWorld, id: string): Promise<
   const current = await findEndpoint(db, tenantId, id);
   if (current === null) return refuse({ code: "no-such-endpoint" });
   const before = await viewEndpoint(current, keyRing);
-  await db.batch([...deleteEndpoint(db, tenantId, id), world.audit({ action: "endpoint.delete", target: id, before })]);
+  const deletion = db.batch([...deleteEndpoint(db, tenantId, id), world.audit({ action: "endpoint.delete", target: id, before })]);
+  const failure = await deletion.then(() => null, (error: unknown) => ({ error }));
   await untilCachesExpired(Date.now());
+  // What failed may be the answer only: who asks again must not be told that it is gone before that is so everywhere.
+  if (failure !== null && (await findEndpoint(db, tenantId, id)) !== null) throw failure.error;
   return accept(current);
 }

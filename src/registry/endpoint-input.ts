@@ -1,4 +1,4 @@
-import type { OAuth2Credentials } from "../delivery/endpoint-auth.ts";
+import type { EndpointAuth } from "../delivery/endpoint-auth.ts";
 import type { DeliveryFormat } from "../delivery/endpoint.ts";
 import type { EndpointRow } from "../storage/endpoint-row.ts";
 import type { FilterScope } from "../storage/subscriptions.ts";
@@ -15,12 +15,16 @@ export type EndpointSettings = {
   readonly headers: Readonly<Record<string, string>> | null;
   /** Whether the tenant's Ed25519 key signs too. */
   readonly asymmetric: boolean;
-  readonly auth: OAuth2Credentials | null;
+  readonly auth: EndpointAuth | null;
+  /** Whether its receiver has to allow it before anything is sent. */
+  readonly handshake: boolean;
   readonly timeoutSeconds: number;
   /** Seconds between attempts. */
   readonly retrySchedule: readonly number[];
   readonly rateLimit: number | null;
+  readonly maxConcurrency: number | null;
   readonly ordered: boolean;
+  readonly orderingKey: string | null;
   readonly fallback: "pull" | null;
   readonly description: string | null;
   readonly metadata: EndpointRow["metadata"] | null;
@@ -52,16 +56,21 @@ export function urlFault(kind: "push" | "pull", url: string | null | undefined):
   return null;
 }
 
+/** Whether there may be an ordering key: only what is in order can be so by a key. */
+export function orderingFault({ ordered, orderingKey }: { readonly ordered: boolean; readonly orderingKey: string | null }): Fault | null {
+  return orderingKey === null || ordered ? null : { pointer: "/orderingKey", detail: "is the order's: set `ordered` to true with it, or leave it out (null)" };
+}
+
 /**
  * The credentials with a masked secret replaced by the one that is stored. It goes where it went before only: who may
  * not read it must not have it sent to another place.
  */
 export function unmaskAuth(
-  given: OAuth2Credentials | null,
-  stored: OAuth2Credentials | null,
-): { readonly auth: OAuth2Credentials | null; readonly faults: readonly Fault[] } {
-  if (given === null || given.clientSecret !== SECRET_MASK) return { auth: given, faults: [] };
-  if (stored !== null && stored.tokenUrl === given.tokenUrl && stored.clientId === given.clientId) {
+  given: EndpointAuth | null,
+  stored: EndpointAuth | null,
+): { readonly auth: EndpointAuth | null; readonly faults: readonly Fault[] } {
+  if (given?.kind !== "oauth2" || given.clientSecret !== SECRET_MASK) return { auth: given, faults: [] };
+  if (stored?.kind === "oauth2" && stored.tokenUrl === given.tokenUrl && stored.clientId === given.clientId) {
     return { auth: { ...given, clientSecret: stored.clientSecret }, faults: [] };
   }
   const detail = `\`${SECRET_MASK}\` stands for the stored secret of the same \`tokenUrl\` and \`clientId\`: send the secret`;

@@ -24,7 +24,8 @@ export async function rotateEndpointSecret(
   input: { readonly secret?: string | undefined; readonly overlapSeconds: number },
 ): Promise<Outcome<{ readonly secret: string; readonly previousExpiresAtMs: number }>> {
   const { db, keyRing, tenantId, nowMs } = world;
-  if ((await findCurrentSecret(db, tenantId, endpointId)) === null) return refuse({ code: "no-such-endpoint" });
+  const current = await findCurrentSecret(db, tenantId, endpointId);
+  if (current === null) return refuse({ code: "no-such-endpoint" });
   const secret = input.secret ?? generateSigningSecret();
   const id = newId("sec", nowMs);
   const previousExpiresAtMs = nowMs + input.overlapSeconds * 1000;
@@ -38,6 +39,7 @@ export async function rotateEndpointSecret(
       world.audit({
         action: "secret.rotate",
         target: endpointId,
+        before: { id: current.id },
         after: { id, previousExpiresAt: new Date(previousExpiresAtMs).toISOString() },
       }),
     ],

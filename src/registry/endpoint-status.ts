@@ -1,5 +1,6 @@
 import type { EndpointStatus } from "../delivery/endpoint.ts";
 import { changeStatus, findEndpoint, parseEndpoint, selectEndpoint } from "../storage/endpoints.ts";
+import { insertStatusEvent } from "../storage/operator-events.ts";
 import { type EndpointView, viewEndpoint } from "./endpoint-view.ts";
 import { accept, type Outcome, refuse } from "./refusal.ts";
 import type { RegistryWorld } from "./world.ts";
@@ -26,6 +27,7 @@ export async function changeEndpointStatus(
   if (current.status !== from) return accept({ endpoint: await viewEndpoint(current, keyRing), changed: false });
   const results = await db.batch([
     changeStatus(db, tenantId, id, from, to, nowMs),
+    ...(transition === "enable" ? [await insertStatusEvent(db, "postern.endpoint.enabled", { id, tenantId, status: to, reason: null }, nowMs)] : []),
     world.audit({
       action: `endpoint.${transition}`,
       target: id,

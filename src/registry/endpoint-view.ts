@@ -1,7 +1,8 @@
 import type { KeyRing } from "../crypto/keyring.ts";
-import type { OAuth2Credentials } from "../delivery/endpoint-auth.ts";
+import type { EndpointAuth } from "../delivery/endpoint-auth.ts";
 import { openAuth, openHeaders } from "../delivery/open-endpoint.ts";
 import type { EndpointWithTopics } from "../storage/endpoints.ts";
+import { parseFilter } from "../storage/subscriptions.ts";
 
 /** Stands for the value of a custom header wherever an endpoint is shown; sent back, it means: as it was. */
 export const HEADER_MASK = "***";
@@ -17,7 +18,7 @@ export async function viewEndpoint(endpoint: EndpointWithTopics, keyRing: KeyRin
   return viewOf(endpoint, Object.keys(headers), auth);
 }
 
-function viewOf(endpoint: EndpointWithTopics, headerNames: readonly string[], auth: OAuth2Credentials | null) {
+function viewOf(endpoint: EndpointWithTopics, headerNames: readonly string[], auth: EndpointAuth | null) {
   return {
     id: endpoint.id,
     name: endpoint.name,
@@ -25,19 +26,29 @@ function viewOf(endpoint: EndpointWithTopics, headerNames: readonly string[], au
     kind: endpoint.kind,
     url: endpoint.url,
     topics: [...endpoint.topics],
+    filter: parseFilter(endpoint.selection.filter),
+    filterScope: endpoint.selection.filterScope,
+    queue: endpoint.selection.queue,
     format: endpoint.format,
     headers: Object.fromEntries(headerNames.map((name) => [name, HEADER_MASK])),
     asymmetric: endpoint.asymmetric,
-    auth: auth === null ? null : { ...auth, clientSecret: SECRET_MASK },
+    auth: auth?.kind === "oauth2" ? { ...auth, clientSecret: SECRET_MASK } : auth,
+    handshake: endpoint.handshake !== null,
+    handshakeStatus: endpoint.handshake,
+    allowedRatePerMinute: endpoint.allowed_rate,
     timeoutSeconds: endpoint.timeout_seconds,
     retrySchedule: endpoint.retry_schedule,
     rateLimit: endpoint.rate_limit,
+    maxConcurrency: endpoint.max_concurrency,
     ordered: endpoint.ordered,
+    orderingKey: endpoint.ordering_key,
     fallback: endpoint.fallback,
     description: endpoint.description,
     metadata: endpoint.metadata,
     status: endpoint.status,
     disabledReason: endpoint.disabled_reason,
+    circuit: endpoint.circuit_opened_at === null ? ("closed" as const) : ("open" as const),
+    circuitOpenedAt: endpoint.circuit_opened_at === null ? null : new Date(endpoint.circuit_opened_at).toISOString(),
     createdAt: new Date(endpoint.created_at).toISOString(),
     updatedAt: new Date(endpoint.updated_at).toISOString(),
   };

@@ -5,6 +5,7 @@ import { boxOfQueue } from "../mailbox/box-of.ts";
 import { discardBox } from "../mailbox/discard-box.ts";
 import type { Mailbox } from "../mailbox/mailbox.ts";
 import { countDead, listDeadOf, type Queue, queueExists, type StreamTarget } from "../storage/queues.ts";
+import type { StreamApi } from "../streams/contract.ts";
 import { streamName } from "../streams/ref.ts";
 import { accept, type Outcome, refuse } from "./refusal.ts";
 import { requireQueue } from "./queues.ts";
@@ -41,14 +42,30 @@ export async function queueContents(
     countDead(world.db, world.tenantId, of, MAX_DEAD),
   ]);
   if (!box.ok) return refuse({ code: "mailbox-unavailable", detail: box.detail });
-  const waitedMs = backlog.oldestTimeMs === null ? null : Math.max(0, nowMs - backlog.oldestTimeMs);
-  const ages = [box.oldestAgeSeconds, waitedMs === null ? null : Math.floor(waitedMs / 1000)].filter((age) => age !== null);
+  const depth = box.visible + box.inFlight + backlog.open;
+  const isUntold = box.oldestAgeSeconds === null && box.visible + box.inFlight > 0;
+  const untoldMs = isUntold ? await leastOldest(world.streamOf(of.stream), of.stream, depth) : null;
+  const waited = [untoldMs, backlog.oldestTimeMs].filter((timeMs) => timeMs !== null);
+  const waitedSeconds = waited.map((timeMs) => Math.max(0, Math.floor((nowMs - timeMs) / 1000)));
+  const ages = box.oldestAgeSeconds === null ? waitedSeconds : [box.oldestAgeSeconds, ...waitedSeconds];
   return accept({
-    depth: box.visible + box.inFlight + backlog.open,
+    depth,
     oldestAgeSeconds: ages.length === 0 ? null : Math.max(...ages),
     inFlight: box.inFlight,
     dead: box.dead + dead,
   });
+}
+
+/**
+ * When the oldest of `count` waiting messages was sent at the latest, ms, where the mailbox does not say: they are
+ * different messages of the stream, so one of them is no newer than the `count`-th from its end. Exact while they are
+ * dealt with in order.
+ */
+async function leastOldest(api: StreamApi, stream: string, count: number): Promise<number | null> {
+  const { earliestOffset, nextOffset } = await api.describe(stream);
+  const from = Math.max(earliestOffset, nextOffset - count);
+  const read = await api.readLog(stream, { from, maxBytes: 1, waitMs: 0 });
+  return (read.ok ? read.segments[0]?.timeMs : undefined) ?? null;
 }
 
 /** Drops every message of the queue that is not a dead letter. After a fault of the mailbox it is to be called again. */

@@ -58,13 +58,18 @@ export async function putQueue(
       action: before === null ? "queue.create" : "queue.update",
       target: name,
       ...(before === null ? {} : { before: viewQueue(before) }),
-      after: input,
+      after: before === null ? input : { ...viewQueue(before), ...given(input) },
     }),
     selectQueue(db, tenantId, name),
   ]);
   const queue = parseQueue(results.at(-1)?.results[0]);
   if (queue === null) throw new Error("a queue that was just written is not there");
   return accept({ queue: viewQueue(queue), created: before === null });
+}
+
+/** What was sent, without the fields that were left out. */
+function given(input: QueueInput): QueueInput {
+  return Object.fromEntries(Object.entries(input).filter(([, value]) => value !== undefined));
 }
 
 /** The queue of that name; refuses a malformed name before looking for it. */
@@ -79,23 +84,23 @@ export async function requireQueue(
 }
 
 /**
- * Deletes a queue with its bindings, and answers once no isolate can still believe in it. One that has members is
- * refused, unless `force` ends their subscriptions with it. What it was; its messages are for the caller to drop.
+ * Deletes a queue with its bindings and its members' subscriptions to it, and answers once no isolate can still believe
+ * in it. With `ifUnused` one that has members is refused. What it was; its messages are for the caller to drop.
  */
 export async function removeQueue(
   world: RegistryWorld,
   name: string,
-  { force }: { readonly force: boolean },
+  { ifUnused }: { readonly ifUnused: boolean },
 ): Promise<Outcome<Queue>> {
   const { db, tenantId } = world;
   const found = await requireQueue(world, name);
   if (!found.ok) return found;
   const endpointIds = (await listQueueMembers(db, tenantId, name)).map(({ endpointId }) => endpointId);
-  if (endpointIds.length > 0 && !force) return refuse({ code: "queue-in-use", endpointIds });
+  if (endpointIds.length > 0 && ifUnused) return refuse({ code: "queue-in-use", endpointIds });
   const before = { ...viewQueue(found.value), members: endpointIds };
   try {
     await db.batch([
-      ...deleteQueue(db, tenantId, name, { withMemberships: force }),
+      ...deleteQueue(db, tenantId, name, { withMemberships: !ifUnused }),
       world.audit({ action: "queue.delete", target: name, before }),
     ]);
   } catch (error) {

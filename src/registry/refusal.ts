@@ -10,6 +10,8 @@ export type Refusal =
   | { readonly code: "name-unresolved"; readonly detail: string }
   | { readonly code: "node-taken" }
   | { readonly code: "pull-endpoint" }
+  /** Its receiver has not allowed anything to be sent yet. */
+  | { readonly code: "unallowed" }
   | { readonly code: "no-such-endpoint" }
   | { readonly code: "no-such-subscription" }
   | { readonly code: "no-such-queue" }

@@ -1,4 +1,3 @@
-import { z } from "zod";
 import { newId } from "../ids.ts";
 import { findEndpoint } from "../storage/endpoints.ts";
 import { ensureQueue } from "../storage/queues.ts";
@@ -8,6 +7,7 @@ import {
   findSubscription,
   insertSubscriptions,
   NO_PATTERN,
+  parseFilter,
   parseSubscription,
   type SelectionChange,
   selectSubscription,
@@ -54,7 +54,7 @@ export async function createSubscription(
   const { db, tenantId, nowMs, audit } = world;
   const refusal = refusalOf(input, world.guard) ?? membershipRefusal(input);
   if (refusal !== null) return refuse(refusal);
-  if ((await findEndpoint(db, tenantId, input.endpointId)) === null) return refuse(NO_SUCH_ENDPOINT);
+  if ((await findEndpoint(db, tenantId, input.endpointId)) === null) return refuse({ code: "no-such-endpoint" });
   const id = newId("sub", nowMs);
   const { filterScope, queue } = input;
   const selection = { filter: input.filter === null ? null : JSON.stringify(input.filter), filterScope, queue };
@@ -67,7 +67,7 @@ export async function createSubscription(
   ]);
   const created = parseSubscription(results.at(-1)?.results[0]);
   // none when the endpoint was deleted between the two
-  return created === null ? refuse(NO_SUCH_ENDPOINT) : accept(viewSubscription(created));
+  return created === null ? refuse({ code: "no-such-endpoint" }) : accept(viewSubscription(created));
 }
 
 /** Without a topic there is nothing to filter, and nothing but the queue's commands to receive. */
@@ -78,12 +78,6 @@ function membershipRefusal({ topic, filter, queue }: Omit<NewSubscriptionInput, 
   if (filter !== null) faults.push({ pointer: "/filter", detail: "selects among the messages of a topic: give `topic` with it" });
   return faults.length > 0 ? { code: "invalid", faults } : null;
 }
-
-/** The same for an endpoint of another tenant and for none (I7). */
-const NO_SUCH_ENDPOINT = {
-  code: "invalid",
-  faults: [{ pointer: "/endpointId", detail: "there is no such endpoint: give the id of one of yours" }],
-} as const;
 
 export async function changeSubscription(
   world: RegistryWorld,
@@ -106,7 +100,7 @@ export async function changeSubscription(
       ...(patch.topic === undefined ? {} : patch.topic === null ? NO_PATTERN : keyedPattern(patch.topic)),
       ...selectionChange(patch),
     }),
-    audit({ action: "subscription.update", target: id, before: viewSubscription(current), after: patch }),
+    audit({ action: "subscription.update", target: id, before: viewSubscription(current), after: { ...viewSubscription(current), ...patch } }),
     selectSubscription(db, tenantId, id),
   ]);
   const changed = parseSubscription(results.at(-1)?.results[0]);
@@ -129,10 +123,4 @@ function selectionChange({ filter, filterScope, queue }: SubscriptionPatch): Sel
     ...(filterScope === undefined ? {} : { filterScope }),
     ...(queue === undefined ? {} : { queue }),
   };
-}
-
-const Filter = z.record(z.string(), z.unknown());
-
-function parseFilter(text: string | null): Record<string, unknown> | null {
-  return text === null ? null : Filter.parse(JSON.parse(text));
 }

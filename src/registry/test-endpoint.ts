@@ -31,6 +31,7 @@ export async function testEndpoint(
   const endpoint = await findEndpoint(db, tenantId, id);
   if (endpoint === null) return refuse({ code: "no-such-endpoint" });
   if (endpoint.kind === "pull") return refuse({ code: "pull-endpoint" });
+  if (endpoint.handshake === "waiting") return refuse({ code: "unallowed" });
   const [row] = await findDeliveryEndpoints(db, [id], nowMs);
   if (row === undefined) return refuse({ code: "no-such-endpoint" });
 

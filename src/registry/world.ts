@@ -1,4 +1,5 @@
 import type { KeyRing } from "../crypto/keyring.ts";
+import type { ClientCertificates } from "../delivery/client-certificates.ts";
 import type { DnsGuard } from "../delivery/dns-guard.ts";
 import type { GuardOptions } from "../delivery/address-guard.ts";
 
@@ -17,6 +18,10 @@ export type RegistryWorld = {
   readonly guard: GuardOptions;
   /** Absent where names are not resolved. */
   readonly dns: DnsGuard | undefined;
+  /** Absent where none is bound. */
+  readonly certificates: ClientCertificates | undefined;
+  /** The origin at which the gateway is reached. */
+  readonly gatewayUrl: string;
   readonly tenantId: string;
   readonly nowMs: number;
   /** The audit entry of a change, to be written in one transaction with it. */

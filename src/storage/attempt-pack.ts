@@ -23,6 +23,9 @@ type PackedAttempt = readonly [
   offset: number, afterMs: number, durationMs: number, statusCode: number, messageId: string, error?: string | 0, responseBody?: string, target?: string | 0,
 ];
 
+/** Where the response body of an attempt is. */
+export const RESPONSE_BODY_INDEX = 6;
+
 export const PACK_SECOND_MS = 1_000;
 /** As packs of messages: a list reads several to show a page. */
 const MAX_PACK_UNITS = 60_000;
@@ -95,6 +98,12 @@ export class AttemptPacker {
     this.#open.get(by)?.delete(pack.timeMs);
   }
 
+  /** Forgets what was answered to attempts at this message. */
+  forgetResponses(offset: number): void {
+    const packs = [...this.#full, ...[...this.#open.values()].flatMap((open) => [...open.values()])];
+    for (const pack of packs) if (holds(pack, offset)) pack.text = withoutResponses(`[${pack.text}]`, offset).slice(1, -1);
+  }
+
   /** Takes all of them out; `nextNumber` gives each a number that no other of the stream has. */
   take(nextNumber: () => number): AttemptPack[] {
     const open = [...this.#open.values()].flatMap((packs) => [...packs.values()]);
@@ -130,6 +139,20 @@ function packed({ offset, messageId, endpointId: target, record }: HistoryAttemp
   const said = error === null ? "0" : JSON.stringify(`${error.code}: ${error.detail}`.toWellFormed());
   const body = JSON.stringify(responseBody.toWellFormed());
   return `${head},${said},${body}${by === target ? "" : `,${JSON.stringify(target)}`}]`;
+}
+
+/** A pack without what was answered to attempts at this message. */
+export function packWithoutResponses(pack: AttemptPack, offset: number): AttemptPack {
+  return holds(pack, offset) ? { ...pack, json: withoutResponses(pack.json, offset) } : pack;
+}
+
+function holds({ firstOffset, lastOffset }: Pick<AttemptPack, "firstOffset" | "lastOffset">, offset: number): boolean {
+  return firstOffset <= offset && lastOffset >= offset;
+}
+
+function withoutResponses(json: string, offset: number): string {
+  const attempts: readonly PackedAttempt[] = JSON.parse(json);
+  return JSON.stringify(attempts.map((attempt) => (attempt[0] === offset && attempt.length > RESPONSE_BODY_INDEX ? attempt.with(RESPONSE_BODY_INDEX, "") : attempt)));
 }
 
 /** A clock that was set back must not make it negative. */

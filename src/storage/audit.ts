@@ -40,11 +40,20 @@ export async function recordAudit(db: D1Database, entry: AuditEntry): Promise<vo
 
 /** The insert of an entry, for a `batch()` with the change it records. */
 export function auditStatement(db: D1Database, entry: AuditEntry): D1PreparedStatement {
+  return insertEntry(db, entry, "");
+}
+
+/** The same right after a statement that may turn out to change nothing: then there is no entry. */
+export function auditOfChange(db: D1Database, entry: AuditEntry): D1PreparedStatement {
+  return insertEntry(db, entry, "WHERE changes() > 0");
+}
+
+function insertEntry(db: D1Database, entry: AuditEntry, condition: string): D1PreparedStatement {
   const change = { before: maskSecrets(entry.before ?? null), after: maskSecrets(entry.after ?? null) };
   return db
     .prepare(
       `INSERT INTO audit (id, tenant_id, time, actor, action, target, change, request_id, ip)
-       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)`,
+       SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9 ${condition}`,
     )
     .bind(
       newId("aud", entry.timeMs), entry.tenantId, entry.timeMs, entry.actor, entry.action, entry.target,

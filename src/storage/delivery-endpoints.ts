@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { recordAudit } from "./audit.ts";
+import { insertStatusEvent } from "./operator-events.ts";
 import { ENDPOINT_COLUMNS, type EndpointRow, parseEndpointRow } from "./endpoint-row.ts";
 
 /** A signing secret at rest, sealed under `${tenant_id}/${id}` of its own row. */
@@ -82,19 +83,26 @@ export async function setEndpointHealth(db: D1Database, id: string, failingSince
 
 /**
  * Disables an endpoint that is active or paused, saying why; false when it is disabled already or deleted. The audit
- * log has it under the actor `gateway`.
+ * log has it under the actor `gateway`, and its operator event is stored with the change.
  */
-export async function disableEndpoint(db: D1Database, id: string, reason: string, nowMs: number): Promise<boolean> {
-  const row = await db
-    .prepare(
-      `UPDATE endpoints SET status = 'disabled', disabled_reason = ?, updated_at = ?
-       WHERE id = ? AND status <> 'disabled' RETURNING tenant_id`,
-    )
-    .bind(reason, nowMs, id)
-    .first();
-  if (row === null) return false;
+export async function disableEndpoint(
+  db: D1Database,
+  { id, tenantId }: { readonly id: string; readonly tenantId: string },
+  reason: string,
+  nowMs: number,
+): Promise<boolean> {
+  const [update] = await db.batch([
+    db
+      .prepare(
+        `UPDATE endpoints SET status = 'disabled', disabled_reason = ?, updated_at = ?
+         WHERE id = ? AND status <> 'disabled' RETURNING tenant_id`,
+      )
+      .bind(reason, nowMs, id),
+    await insertStatusEvent(db, "postern.endpoint.disabled", { id, tenantId, status: "disabled", reason }, nowMs),
+  ]);
+  if (update === undefined || update.results.length === 0) return false;
   await recordAudit(db, {
-    tenantId: z.object({ tenant_id: z.string() }).parse(row).tenant_id,
+    tenantId,
     timeMs: nowMs,
     actor: "gateway",
     action: "endpoint.disable",

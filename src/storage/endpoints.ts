@@ -1,12 +1,21 @@
 import { z } from "zod";
 import type { EndpointStatus } from "../delivery/endpoint.ts";
 import { columnValue, ENDPOINT_COLUMNS, type EndpointRow, parseEndpointRow } from "./endpoint-row.ts";
+import type { Selection } from "./subscriptions.ts";
 
 export { disableEndpoint, type EndpointWithSecrets, findDeliveryEndpoints, setEndpointHealth } from "./delivery-endpoints.ts";
 export type { EndpointRow } from "./endpoint-row.ts";
 
-/** With the patterns of its subscriptions, oldest first, each once. */
-export type EndpointWithTopics = EndpointRow & { readonly topics: readonly string[] };
+/**
+ * With the patterns of its subscriptions, oldest first, each once; and with what all of those select alike: null, or the
+ * default, where they differ.
+ */
+export type EndpointWithTopics = EndpointRow & {
+  readonly topics: readonly string[];
+  readonly selection: Selection;
+  /** Since when it is tried now and then only, ms; null while its circuit is closed. */
+  readonly circuit_opened_at: number | null;
+};
 
 /** What a PATCH may set; what it leaves out stays. */
 export type EndpointChange = Partial<
@@ -17,7 +26,12 @@ export type EndpointFilter = { readonly status?: EndpointStatus | undefined; rea
 
 const SELECT_WITH_TOPICS = `SELECT ${ENDPOINT_COLUMNS.map((column) => `e.${column}`).join(", ")},
   (SELECT json_group_array(s.topic ORDER BY s.id) FROM subscriptions s
-     WHERE s.endpoint_id = e.id AND s.topic IS NOT NULL) AS topics
+     WHERE s.endpoint_id = e.id AND s.topic IS NOT NULL) AS topics,
+  (SELECT json_group_array(json_array(d.filter, d.filter_scope)) FROM (
+     SELECT DISTINCT s.filter, s.filter_scope FROM subscriptions s
+     WHERE s.endpoint_id = e.id AND s.topic IS NOT NULL LIMIT 2) d) AS filters,
+  (SELECT json_group_array(DISTINCT s.queue) FROM subscriptions s WHERE s.endpoint_id = e.id) AS queues,
+  (SELECT min(c.opened_at) FROM endpoint_circuits c WHERE c.endpoint_id = e.id) AS circuit_opened_at
   FROM endpoints e`;
 
 /** Adds an endpoint; part of a batch. Fails with what {@link isNodeTaken} knows when its node name is taken. */
@@ -37,13 +51,32 @@ export function selectEndpoint(db: D1Database, tenantId: string, id: string): D1
   return db.prepare(`${SELECT_WITH_TOPICS} WHERE e.id = ? AND e.tenant_id = ?`).bind(id, tenantId);
 }
 
-const NameList = z.string().transform((text): unknown => JSON.parse(text)).pipe(z.array(z.string()));
-const Topics = z.object({ topics: NameList });
+/**
+ * How an endpoint `e` stands for what is on its way to it: one whose receiver has not allowed anything yet is as good as
+ * paused.
+ */
+export const STATUS_FOR_DELIVERY = "iif(e.handshake = 'waiting' AND e.status = 'active', 'paused', e.status) AS status";
+
+const Json = z.string().transform((text): unknown => JSON.parse(text));
+const NameList = Json.pipe(z.array(z.string()));
+const Shown = z.object({
+  topics: NameList,
+  filters: Json.pipe(z.array(z.tuple([z.string().nullable(), z.enum(["attributes", "body"])]))),
+  queues: Json.pipe(z.array(z.string().nullable())),
+  circuit_opened_at: z.number().nullable(),
+});
 
 /** A row of {@link selectEndpoint}; null when there is none. */
 export function parseEndpoint(row: unknown): EndpointWithTopics | null {
   if (row === undefined || row === null) return null;
-  return { ...parseEndpointRow(row), topics: [...new Set(Topics.parse(row).topics)] };
+  const { topics, filters, queues, circuit_opened_at } = Shown.parse(row);
+  const [filter, filterScope] = theOnly(filters) ?? ([null, "attributes"] as const);
+  const selection = { filter, filterScope, queue: theOnly(queues) ?? null };
+  return { ...parseEndpointRow(row), topics: [...new Set(topics)], selection, circuit_opened_at };
+}
+
+function theOnly<Value>(values: readonly Value[]): Value | undefined {
+  return values.length === 1 ? values[0] : undefined;
 }
 
 export async function findEndpoint(db: D1Database, tenantId: string, id: string): Promise<EndpointWithTopics | null> {
@@ -142,7 +175,7 @@ export function parseReceiver(row: unknown): Receiver {
 /** The endpoint of the tenant that has the node name; null while none has it. */
 export async function findNodeEndpoint(db: D1Database, tenantId: string, node: string): Promise<Receiver | null> {
   const row = await db
-    .prepare("SELECT id AS endpointId, kind, status FROM endpoints WHERE tenant_id = ? AND node = ?")
+    .prepare(`SELECT e.id AS endpointId, e.kind, ${STATUS_FOR_DELIVERY} FROM endpoints e WHERE e.tenant_id = ? AND e.node = ?`)
     .bind(tenantId, node)
     .first();
   return row === null ? null : parseReceiver(row);
@@ -164,7 +197,7 @@ export async function findEndpointAddresses(
 ): Promise<EndpointAddresses | null> {
   const row = await db
     .prepare(
-      `SELECT e.kind, e.status, e.node,
+      `SELECT e.kind, ${STATUS_FOR_DELIVERY}, e.node,
          (SELECT json_group_array(DISTINCT s.queue) FROM subscriptions s
           WHERE s.endpoint_id = e.id AND s.queue IS NOT NULL) AS queues
        FROM endpoints e WHERE e.id = ? AND e.tenant_id = ?`,

@@ -8,6 +8,8 @@ export type Gauges = {
   readonly endpoints: readonly StatusCount[];
   /** Open and dead ones only. */
   readonly deliveries: readonly StatusCount[];
+  /** Endpoints that are tried now and then only. */
+  readonly openCircuits: readonly TenantCount[];
   /** Messages of the minute before. */
   readonly recentMessages: readonly TenantCount[];
 };
@@ -19,7 +21,7 @@ const CountRow = z.object({ tenant_id: z.string(), count: z.number() });
 
 /** The gauges of one tenant, or of all (`tenantId` null). Each is read off an index. */
 export async function readGauges(db: D1Database, tenantId: string | null, nowMs: number): Promise<Gauges> {
-  const [endpoints, deliveries, messages] = await db.batch([
+  const [endpoints, deliveries, messages, circuits] = await db.batch([
     db
       .prepare(
         `SELECT tenant_id, status, count(*) AS count FROM endpoints
@@ -42,15 +44,26 @@ export async function readGauges(db: D1Database, tenantId: string | null, nowMs:
          FROM tenants t WHERE t.deleted_at IS NULL AND (?1 IS NULL OR t.id = ?1)`,
       )
       .bind(tenantId, nowMs - MINUTE_MS),
+    db
+      .prepare(
+        `SELECT tenant_id, count(DISTINCT endpoint_id) AS count FROM endpoint_circuits
+         WHERE ?1 IS NULL OR tenant_id = ?1 GROUP BY tenant_id`,
+      )
+      .bind(tenantId),
   ]);
   return {
     endpoints: statusCounts(endpoints),
     deliveries: statusCounts(deliveries),
-    recentMessages: (messages?.results ?? []).map((row) => {
-      const { tenant_id, count } = CountRow.parse(row);
-      return { tenantId: tenant_id, count };
-    }),
+    openCircuits: tenantCounts(circuits),
+    recentMessages: tenantCounts(messages),
   };
+}
+
+function tenantCounts(result: D1Result | undefined): TenantCount[] {
+  return (result?.results ?? []).map((row) => {
+    const { tenant_id, count } = CountRow.parse(row);
+    return { tenantId: tenant_id, count };
+  });
 }
 
 /** Whether the migrations have been applied: every table the gateway can not do without is there. */
@@ -58,10 +71,10 @@ export async function isMigrated(db: D1Database): Promise<boolean> {
   const row = await db
     .prepare(
       `SELECT count(*) AS count FROM sqlite_master WHERE type = 'table' AND name IN
-         ('tenants', 'tokens', 'endpoints', 'endpoint_secrets', 'subscriptions', 'sources', 'message_packs', 'deliveries', 'attempt_packs')`,
+         ('tenants', 'tokens', 'endpoints', 'endpoint_secrets', 'subscriptions', 'sources', 'message_packs', 'deliveries', 'attempt_packs', 'operator_events', 'endpoint_circuits')`,
     )
     .first();
-  return z.object({ count: z.number() }).parse(row).count === 9;
+  return z.object({ count: z.number() }).parse(row).count === 11;
 }
 
 function statusCounts(result: D1Result | undefined): StatusCount[] {

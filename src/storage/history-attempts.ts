@@ -1,4 +1,4 @@
-import { type AttemptPackRow, attemptsOf, PACK_SECOND_MS, secondOf, secondsOfFirstAttempts } from "./attempt-pack.ts";
+import { type AttemptPackRow, attemptsOf, PACK_SECOND_MS, RESPONSE_BODY_INDEX, secondOf, secondsOfFirstAttempts } from "./attempt-pack.ts";
 import { Conditions } from "./conditions.ts";
 import type { Period } from "./history-messages.ts";
 import { type AttemptEntry, type DeliveryEntry, isEndpoint } from "./history-row.ts";
@@ -73,6 +73,11 @@ function packConditions(
   return where;
 }
 
+/** Packs `a` of the tenant ?2 at places, which are bound to ?1: one for each place it is at. */
+const PACKS_AT_PLACES = `json_each(?1) k CROSS JOIN attempt_packs a
+  ON a.tenant_id = ?2 AND a.endpoint_id = k.value ->> 0 AND a.time BETWEEN k.value ->> 1 AND k.value ->> 2
+  AND a.stream = k.value ->> 3 AND a.first_offset <= k.value ->> 4 AND a.last_offset >= k.value ->> 4`;
+
 /** All attempts of these deliveries, oldest first. */
 export async function listAttemptsOf(
   db: D1Database,
@@ -87,9 +92,7 @@ export async function listAttemptsOf(
       // each pack once, for many of the attempts may be in it
       `SELECT p.endpoint_id, p.time, p.stream, p.topic, json_array(json(i.value)) AS attempts
        FROM (SELECT a.endpoint_id, a.time, a.stream, a.topic, a.attempts
-             FROM json_each(?1) k CROSS JOIN attempt_packs a
-               ON a.tenant_id = ?2 AND a.endpoint_id = k.value ->> 0 AND a.time BETWEEN k.value ->> 1 AND k.value ->> 2
-               AND a.stream = k.value ->> 3 AND a.first_offset <= k.value ->> 4 AND a.last_offset >= k.value ->> 4
+             FROM ${PACKS_AT_PLACES}
              GROUP BY a.endpoint_id, a.time, a.stream, a.number) p
        CROSS JOIN json_each(p.attempts) i
        WHERE (p.stream, i.value ->> 0) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?3))`,
@@ -99,6 +102,25 @@ export async function listAttemptsOf(
   const wanted = new Set(deliveries.map(({ stream, offset, target }) => `${stream} ${offset} ${target}`));
   const made = results.flatMap(attemptsOf).filter(({ stream, offset, target }) => wanted.has(`${stream} ${offset} ${target}`));
   return distinct(made, (left, right) => descending(positionOfAttempt(right), positionOfAttempt(left)));
+}
+
+/** Removes what was answered to all attempts of these deliveries, which are still listed. */
+export async function clearResponsesOf(db: D1Database, tenantId: string, deliveries: readonly DeliveryEntry[]): Promise<void> {
+  const places = deliveries.flatMap(placesOf);
+  if (places.length === 0) return;
+  const messages = deliveries.map(({ stream, offset }) => [stream, offset]);
+  await db
+    .prepare(
+      // in one statement, for two messages of a pack may be expunged at the same time
+      `UPDATE attempt_packs AS p SET attempts = (
+         SELECT json_group_array(json(iif((p.stream, i.value ->> 0) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?3)),
+           json_replace(i.value, '$[${RESPONSE_BODY_INDEX}]', ''), i.value)))
+         FROM json_each(p.attempts) i)
+       WHERE (p.tenant_id, p.endpoint_id, p.time, p.stream, p.number) IN (
+         SELECT a.tenant_id, a.endpoint_id, a.time, a.stream, a.number FROM ${PACKS_AT_PLACES})`,
+    )
+    .bind(JSON.stringify(places), tenantId, JSON.stringify(messages))
+    .run();
 }
 
 type Place = readonly [endpointId: string, fromMs: number, toMs: number, stream: string, offset: number];

@@ -14,7 +14,7 @@ export type MessagePosition = readonly [timeMs: number, stream: string, offset: 
 
 /** Of a pack `p`, with what was expunged of it. */
 const PACK_COLUMNS = `p.time, p.stream, p.first_offset, p.first_time, p.topic, p.messages,
-  (SELECT json_group_array(json_array(x.offset, x.expunged_at)) FROM expunged_messages x
+  (SELECT json_group_array(json_array(x.offset, x.expunged_at)) FROM history_expunged x
    WHERE x.tenant_id = p.tenant_id AND x.time BETWEEN p.first_time AND p.time AND x.stream = p.stream) AS expunged`;
 
 /** Messages of an id that a publisher uses again and again, looked at in one go. */
@@ -184,7 +184,7 @@ export function markExpunged(
 ): D1PreparedStatement {
   return db
     .prepare(
-      `INSERT INTO expunged_messages (tenant_id, time, stream, offset, expunged_at) VALUES (?, ?, ?, ?, ?)
+      `INSERT INTO history_expunged (tenant_id, time, stream, offset, expunged_at) VALUES (?, ?, ?, ?, ?)
        ON CONFLICT DO NOTHING`,
     )
     .bind(tenantId, timeMs, stream, offset, nowMs);

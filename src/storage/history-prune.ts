@@ -29,9 +29,9 @@ const PRUNE_MESSAGES = `
     SELECT m.tenant_id, m.time, m.stream, m.first_offset ${OLD_MESSAGE_PACKS} LIMIT ?2)`;
 
 const PRUNE_EXPUNGED = `
-  WITH ${tenantsOf("expunged_messages")}
-  DELETE FROM expunged_messages WHERE (tenant_id, time, stream, offset) IN (
-    SELECT x.tenant_id, x.time, x.stream, x.offset FROM tenants CROSS JOIN expunged_messages x
+  WITH ${tenantsOf("history_expunged")}
+  DELETE FROM history_expunged WHERE (tenant_id, time, stream, offset) IN (
+    SELECT x.tenant_id, x.time, x.stream, x.offset FROM tenants CROSS JOIN history_expunged x
     WHERE x.tenant_id = tenants.id AND x.time < ?1 LIMIT ?2)`;
 
 const PRUNE_DELIVERIES = `

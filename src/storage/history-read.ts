@@ -1,7 +1,7 @@
 import { Conditions } from "./conditions.ts";
 import { messagesWithId, type Period, positionOf } from "./history-messages.ts";
 import {
-  deliveredEntry, DELIVERY_COLUMNS, type DeliveryEntry, deliveryEntry, type DeliveryRow, isEndpoint, type MessageEntry,
+  type DeliveredMessage, deliveredEntry, DELIVERY_COLUMNS, type DeliveryEntry, deliveryEntry, type DeliveryRow, isEndpoint, type MessageEntry,
 } from "./history-row.ts";
 import { descending } from "./newest-items.ts";
 
@@ -38,10 +38,10 @@ export async function listDeliveries(
 }
 
 /** For each message its deliveries by target, the last in the alphabet first, at most `limit`; `before` without it. */
-async function deliveriesOf(
+export async function deliveriesOf(
   db: D1Database,
   tenantId: string,
-  messages: readonly { readonly message: MessageEntry; readonly before: string | null }[],
+  messages: readonly { readonly message: DeliveredMessage; readonly before: string | null }[],
   limit: number,
 ): Promise<DeliveryEntry[][]> {
   if (messages.length === 0) return [];
@@ -89,27 +89,41 @@ export async function listDead(
 /** Which delivery, across streams. */
 export type StreamDelivery = { readonly stream: string; readonly offset: number; readonly endpointId: string };
 
+/** The streams that dead deliveries are of, at most `limit`. */
+export async function deadStreams(db: D1Database, tenantId: string, filter: DeadFilter, limit: number): Promise<string[]> {
+  const where = deadConditions(tenantId, filter, undefined);
+  const { results } = await db
+    .prepare(`SELECT DISTINCT d.stream FROM deliveries d INDEXED BY ${deadIndex(filter)} WHERE ${where.sql} LIMIT ?`)
+    .bind(...where.values, limit)
+    .all<{ stream: string }>();
+  return results.map(({ stream }) => stream);
+}
+
 /**
  * Dead deliveries that can be opened again, of the oldest messages first: the bytes are still there, and the endpoint
  * where the target is one.
+ *
+ * @param earliest of streams whose oldest messages are gone, the first offset left
  */
 export async function listReplayable(
   db: D1Database,
   tenantId: string,
   filter: DeadFilter,
   limit: number,
+  earliest: ReadonlyMap<string, number> = new Map(),
 ): Promise<StreamDelivery[]> {
   const where = deadConditions(tenantId, filter, undefined);
   const { results } = await db
     .prepare(
       `SELECT d.stream, d.offset, d.endpoint_id AS endpointId FROM deliveries d INDEXED BY ${deadIndex(filter)}
        WHERE ${where.sql}
+         AND d.offset >= coalesce(? ->> d.stream, 0)
          AND ${TARGET_EXISTS}
-         AND NOT EXISTS (SELECT 1 FROM expunged_messages x WHERE x.tenant_id = d.tenant_id AND x.time = d.message_time
+         AND NOT EXISTS (SELECT 1 FROM history_expunged x WHERE x.tenant_id = d.tenant_id AND x.time = d.message_time
            AND x.stream = d.stream AND x.offset = d.offset)
        ORDER BY d.message_time, d.stream, d.offset, d.endpoint_id LIMIT ?`,
     )
-    .bind(...where.values, limit)
+    .bind(...where.values, JSON.stringify(Object.fromEntries(earliest)), limit)
     .all<StreamDelivery>();
   return results;
 }

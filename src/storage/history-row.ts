@@ -87,8 +87,11 @@ export function deliveryEntry(row: DeliveryRow, takers: readonly string[] = []):
   };
 }
 
+/** What a message says of its deliveries. */
+export type DeliveredMessage = Pick<MessageEntry, "id" | "stream" | "topic" | "offset" | "timeMs" | "targets" | "takers">;
+
 /** The delivery of a target that has no row: it got the message at once. */
-export function deliveredEntry({ id, timeMs, stream, offset, topic, takers }: MessageEntry, target: string): DeliveryEntry {
+export function deliveredEntry({ id, timeMs, stream, offset, topic, takers }: DeliveredMessage, target: string): DeliveryEntry {
   return {
     stream, offset, target, messageId: id, messageTimeMs: timeMs, topic, takers,
     status: "delivered", reason: null, nextAttemptAtMs: null, updatedAtMs: null, attemptKeys: [],

@@ -1,6 +1,8 @@
+import type { StoredEvent } from "../operator-events/event.ts";
 import type { HistoryBatch } from "../streams/history-records.ts";
 import { parseStreamName } from "../streams/ref.ts";
 import { PACK_SPAN_MS } from "./message-pack.ts";
+import { insertOperatorEvents } from "./operator-events.ts";
 import { rememberStream } from "./streams.ts";
 
 /**
@@ -11,6 +13,8 @@ const MAX_PARAMETER_UNITS = 600_000;
 /** D1 binds 100 values to a statement. */
 const MESSAGE_PACKS_PER_STATEMENT = 16;
 const ATTEMPT_PACKS_PER_STATEMENT = 10;
+/** What an event is beside its body and attributes. */
+const EVENT_UNITS = 300;
 
 // `WHERE true` is needed: without it SQLite reads the ON of ON CONFLICT as a join's. A record that does not supersede
 // what is there changes nothing but the attempts it knows of: a batch that is repeated must not undo a later one.
@@ -42,9 +46,11 @@ type Sized = { readonly statement: D1PreparedStatement; readonly units: number }
  * Writes what a stream reports, as one transaction for each megabyte or so. Idempotent by key, so a batch whose write was
  * cut off is simply written again. What is open comes before the messages it is of, for a message alone says that it was
  * delivered. Rejects with D1's error.
+ * @param events what operators are to be told of it
  */
-export async function writeHistory(db: D1Database, batch: HistoryBatch): Promise<void> {
+export async function writeHistory(db: D1Database, batch: HistoryBatch, events: readonly StoredEvent[] = []): Promise<void> {
   const statements = [
+    ...eventStatements(db, events),
     ...deliveryStatements(db, batch),
     ...idStatements(db, batch),
     ...messageStatements(db, batch),
@@ -53,6 +59,14 @@ export async function writeHistory(db: D1Database, batch: HistoryBatch): Promise
   // A stream is known from its first message on.
   if (batch.beganAtMs !== null) statements.unshift({ statement: rememberStream(db, parseStreamName(batch.stream), batch.beganAtMs), units: 0 });
   for (const part of partsOf(statements, ({ units }) => units)) await db.batch(part.map(({ statement }) => statement));
+}
+
+function eventStatements(db: D1Database, events: readonly StoredEvent[]): Sized[] {
+  const unitsOf = ({ body, attributes }: StoredEvent): number => body.length + JSON.stringify(attributes).length + EVENT_UNITS;
+  return partsOf(events, unitsOf).map((part) => ({
+    statement: insertOperatorEvents(db, part),
+    units: part.reduce((units, event) => units + unitsOf(event), 0),
+  }));
 }
 
 function deliveryStatements(db: D1Database, { tenantId, stream, topic, deliveries }: HistoryBatch): Sized[] {

@@ -78,3 +78,12 @@ export async function pruneJobs(db: D1Database, olderThanMs: number, limit: numb
     .all();
   return results.length;
 }
+
+/** How many replays of the tenant run, as far as they have reported; counts no further than `atMost`. */
+export async function countRunningJobs(db: D1Database, tenantId: string, atMost: number): Promise<number> {
+  const row = await db
+    .prepare("SELECT count(*) AS n FROM (SELECT 1 FROM jobs WHERE tenant_id = ?1 AND status = 'running' LIMIT ?2)")
+    .bind(tenantId, atMost)
+    .first();
+  return z.object({ n: z.number() }).parse(row).n;
+}

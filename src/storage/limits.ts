@@ -8,6 +8,10 @@ export type TenantLimits = {
   readonly endpoints: number | null;
   /** Of one message, in bytes. */
   readonly payloadBytes: number | null;
+  /** Messages that one request may have delivered again. */
+  readonly replayMessages: number | null;
+  /** Replays that run at the same time. */
+  readonly replayJobs: number | null;
 };
 
 export const NO_LIMITS: TenantLimits = {
@@ -15,10 +19,19 @@ export const NO_LIMITS: TenantLimits = {
   publishPerSecond: null,
   endpoints: null,
   payloadBytes: null,
+  replayMessages: null,
+  replayJobs: null,
 };
 
 const limit = z.number().int().nullable().default(null);
-const Stored = z.object({ requestsPerSecond: limit, publishPerSecond: limit, endpoints: limit, payloadBytes: limit });
+const Stored = z.object({
+  requestsPerSecond: limit,
+  publishPerSecond: limit,
+  endpoints: limit,
+  payloadBytes: limit,
+  replayMessages: limit,
+  replayJobs: limit,
+});
 
 /** The limits as `tenants.limits` holds them. */
 export function parseLimits(text: string): TenantLimits {
@@ -30,10 +43,24 @@ export function formatLimits(limits: TenantLimits): string {
   return JSON.stringify(Object.fromEntries(Object.entries(limits).filter(([, value]) => value !== null)));
 }
 
-/** How many endpoints the tenant has; counts no further than `atMost`. */
-export async function countEndpoints(db: D1Database, tenantId: string, atMost: number): Promise<number> {
+/** What there may be so many of in one tenant, with the table that has them. */
+const COUNTED = {
+  endpoints: "endpoints",
+  subscriptions: "subscriptions",
+  queues: "queues",
+  topics: "topics",
+  sources: "sources",
+  tokens: "tokens",
+  consumers: "consumer_offsets",
+  streams: "own_streams",
+} as const;
+
+export type Counted = keyof typeof COUNTED;
+
+/** How many the tenant has; counts no further than `atMost`. */
+export async function countOf(db: D1Database, what: Counted, tenantId: string, atMost: number): Promise<number> {
   const row = await db
-    .prepare("SELECT count(*) AS n FROM (SELECT 1 FROM endpoints WHERE tenant_id = ?1 LIMIT ?2)")
+    .prepare(`SELECT count(*) AS n FROM (SELECT 1 FROM ${COUNTED[what]} WHERE tenant_id = ?1 LIMIT ?2)`)
     .bind(tenantId, atMost)
     .first();
   return z.object({ n: z.number() }).parse(row).n;

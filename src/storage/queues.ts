@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { parseReceiver, type Receiver } from "./endpoints.ts";
+import { parseReceiver, type Receiver, STATUS_FOR_DELIVERY } from "./endpoints.ts";
 import type { KeyedPattern } from "./subscriptions.ts";
 
 /** A queue of a tenant, as its owner set it up. */
@@ -142,7 +142,7 @@ export async function listMembersOf(
 ): Promise<ReadonlyMap<string, Receiver[]>> {
   const { results } = await db
     .prepare(
-      `SELECT DISTINCT s.queue, e.id AS endpointId, e.kind, e.status
+      `SELECT DISTINCT s.queue, e.id AS endpointId, e.kind, ${STATUS_FOR_DELIVERY}
        FROM subscriptions s JOIN endpoints e ON e.id = s.endpoint_id AND e.tenant_id = s.tenant_id
        WHERE s.tenant_id = ? AND s.queue IN (SELECT value FROM json_each(?)) ORDER BY s.queue, e.id`,
     )
@@ -158,10 +158,26 @@ export async function listMembersOf(
   return members;
 }
 
-const PushedQueueRow = Row.pick({ tenantId: true, name: true, maxReceives: true, retentionSeconds: true });
+const QueueBoxRow = Row.pick({ tenantId: true, name: true, maxReceives: true, retentionSeconds: true });
 
 /** What the mailbox of a queue needs to know of it. */
-export type PushedQueue = z.infer<typeof PushedQueueRow>;
+export type QueueBox = z.infer<typeof QueueBoxRow>;
+
+/** Queues of all tenants, `limit` of them: turn after turn the next ones, and after the last the first again. */
+export async function listQueuesInTurns(
+  db: D1Database,
+  { limit, turn }: { readonly limit: number; readonly turn: number },
+): Promise<QueueBox[]> {
+  const { results } = await db
+    .prepare(
+      `WITH pages AS (SELECT max(1, (count(*) + ?1 - 1) / ?1) AS n FROM queues)
+       SELECT tenant_id AS tenantId, name, max_receives AS maxReceives, retention_seconds AS retentionSeconds
+       FROM queues ORDER BY tenant_id, name LIMIT ?1 OFFSET (?2 % (SELECT n FROM pages)) * ?1`,
+    )
+    .bind(limit, turn)
+    .all();
+  return results.map((row) => QueueBoxRow.parse(row));
+}
 
 /**
  * Queues of all tenants that have an active push member, `limit` of them: turn after turn the next ones, and after the
@@ -170,13 +186,13 @@ export type PushedQueue = z.infer<typeof PushedQueueRow>;
 export async function listPushedQueues(
   db: D1Database,
   { limit, turn }: { readonly limit: number; readonly turn: number },
-): Promise<PushedQueue[]> {
+): Promise<QueueBox[]> {
   const { results } = await db
     .prepare(
       `WITH pushed AS MATERIALIZED (
          SELECT DISTINCT s.tenant_id, s.queue
          FROM subscriptions s CROSS JOIN endpoints e ON e.id = s.endpoint_id AND e.tenant_id = s.tenant_id
-         WHERE s.queue IS NOT NULL AND e.kind = 'push' AND e.status = 'active'),
+         WHERE s.queue IS NOT NULL AND e.kind = 'push' AND e.status = 'active' AND e.handshake IS NOT 'waiting'),
        pages AS (SELECT max(1, (count(*) + ?1 - 1) / ?1) AS n FROM pushed),
        page AS (
          SELECT tenant_id, queue FROM pushed ORDER BY tenant_id, queue LIMIT ?1 OFFSET (?2 % (SELECT n FROM pages)) * ?1)
@@ -185,7 +201,7 @@ export async function listPushedQueues(
     )
     .bind(limit, turn)
     .all();
-  return results.map((row) => PushedQueueRow.parse(row));
+  return results.map((row) => QueueBoxRow.parse(row));
 }
 
 /** One target of one stream, as deliveries have it: for a queue's own messages `tenant/queues/name` and `member`. */
@@ -213,7 +229,7 @@ export async function listDeadOf(
   const { results } = await db
     .prepare(
       `SELECT d.offset ${DEAD_OF_TARGET}
-         AND NOT EXISTS (SELECT 1 FROM expunged_messages x WHERE x.tenant_id = d.tenant_id AND x.time = d.message_time
+         AND NOT EXISTS (SELECT 1 FROM history_expunged x WHERE x.tenant_id = d.tenant_id AND x.time = d.message_time
            AND x.stream = d.stream AND x.offset = d.offset)
        ORDER BY d.message_time, d.offset LIMIT ?4`,
     )

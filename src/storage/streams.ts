@@ -6,13 +6,16 @@ export type KnownStream = { readonly number: number; readonly name: string };
 
 const Known = z.object({ number: z.number(), name: z.string() });
 
-/** Notes that the stream exists; part of a batch. Nothing changes when that is known, or its tenant was deleted. */
+/**
+ * Notes that the stream exists; part of a batch. Nothing changes when that is known. Also of a tenant that was deleted:
+ * how else would it be found, to be removed.
+ */
 export function rememberStream(db: D1Database, { tenantId, kind, name }: StreamRef, nowMs: number): D1PreparedStatement {
   return db
     .prepare(
       `INSERT INTO streams (tenant_id, number, kind, name, created_at)
        SELECT t.id, (SELECT coalesce(max(number), 0) + 1 FROM streams WHERE tenant_id = ?1), ?2, ?3, ?4
-       FROM tenants t WHERE t.id = ?1 AND t.deleted_at IS NULL
+       FROM tenants t WHERE t.id = ?1
        ON CONFLICT DO NOTHING`,
     )
     .bind(tenantId, kind, name, nowMs);

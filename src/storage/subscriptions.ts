@@ -18,6 +18,13 @@ const Columns = z.object({
  */
 export type SubscriptionRow = z.output<typeof Columns>;
 
+const Filter = z.record(z.string(), z.unknown());
+
+/** The policy in a `filter` column. */
+export function parseFilter(text: string | null): Record<string, unknown> | null {
+  return text === null ? null : Filter.parse(JSON.parse(text));
+}
+
 /** A pattern with the key it is found by, see messages/topic.ts. */
 export type KeyedPattern = { readonly topic: string; readonly topicKey: string };
 
@@ -207,6 +214,7 @@ const Match = z.object({
   status: z.enum(["active", "paused", "disabled"]),
   kind: z.enum(["push", "pull"]),
   ordered: z.number().transform((flag) => flag === 1),
+  orderingKey: z.string().nullable(),
 });
 
 /** A subscription that may match, with what publishing needs to know of its endpoint. */
@@ -236,7 +244,8 @@ export async function matchSubscriptions(
   const [subscriptions, boundQueues] = await db.batch([
     db
       .prepare(
-        `SELECT s.id, s.endpoint_id AS endpointId, s.topic, s.filter, s.filter_scope AS filterScope, s.queue, e.status, e.kind, e.ordered
+        `SELECT s.id, s.endpoint_id AS endpointId, s.topic, s.filter, s.filter_scope AS filterScope, s.queue, e.status, e.kind, e.ordered,
+           e.ordering_key AS orderingKey
          FROM subscriptions s JOIN endpoints e ON e.id = s.endpoint_id AND e.tenant_id = s.tenant_id
          WHERE s.tenant_id = ? AND s.topic_key IN (SELECT value FROM json_each(?))`,
       )
@@ -252,4 +261,19 @@ export async function matchSubscriptions(
     subscriptions: (subscriptions?.results ?? []).map((row) => Match.parse(row)),
     boundQueues: (boundQueues?.results ?? []).map((row) => BoundQueue.parse(row)),
   };
+}
+
+/** How many subscriptions of the tenant have this key; counts no further than `atMost`. */
+export async function countByKey(db: D1Database, tenantId: string, key: string, atMost: number): Promise<number> {
+  const row = await db
+    .prepare("SELECT count(*) AS n FROM (SELECT 1 FROM subscriptions WHERE tenant_id = ?1 AND topic_key = ?2 LIMIT ?3)")
+    .bind(tenantId, key, atMost)
+    .first();
+  return z.object({ n: z.number() }).parse(row).n;
+}
+
+/** The characters of all filters of the tenant. */
+export async function filterBytesOf(db: D1Database, tenantId: string): Promise<number> {
+  const row = await db.prepare("SELECT total(length(filter)) AS n FROM subscriptions WHERE tenant_id = ?").bind(tenantId).first();
+  return z.object({ n: z.number() }).parse(row).n;
 }

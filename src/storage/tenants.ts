@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { formatLimits, parseLimits, type TenantLimits } from "./limits.ts";
+import { notePurges } from "./purges.ts";
 
 /** What every request of a tenant depends on. A suspended one is refused, its operators' excepted. */
 export type TenantStanding = { readonly suspended: boolean; readonly limits: TenantLimits };
@@ -28,7 +29,7 @@ const HISTORY = [
   { table: "deliveries", key: "tenant_id, message_time, stream, offset, endpoint_id" },
   { table: "message_packs", key: "tenant_id, time, stream, first_offset" },
   { table: "message_ids", key: "tenant_id, id, time, stream, offset" },
-  { table: "expunged_messages", key: "tenant_id, time, stream, offset" },
+  { table: "history_expunged", key: "tenant_id, time, stream, offset" },
 ] as const;
 
 /** Null when there is none of that id, or it was deleted. */
@@ -80,15 +81,21 @@ export function suspendTenantStatement(db: D1Database, id: string, suspendedAtMs
 }
 
 /**
- * The statements that end a tenant: it is marked deleted, and its tokens and whatever the control plane holds of
- * it are gone. Repeated once the caches have expired, for what requests already running have added meanwhile.
+ * The statements that end a tenant: it is marked deleted, what it owns elsewhere is noted, and its tokens and whatever
+ * the control plane holds of it are gone. Repeated once the caches have expired, for what requests already running have added meanwhile.
  */
 export function endTenantStatements(db: D1Database, id: string, nowMs: number): D1PreparedStatement[] {
   return [
-    db.prepare("UPDATE tenants SET name = '', deleted_at = coalesce(deleted_at, ?2) WHERE id = ?1").bind(id, nowMs),
+    db
+      .prepare(
+        `UPDATE tenants SET name = '', limits = '{}', deleted_at = coalesce(deleted_at, ?2),
+           next_purge_at = coalesce(next_purge_at, ?2) WHERE id = ?1`,
+      )
+      .bind(id, nowMs),
+    ...notePurges(db, id, nowMs),
     // each takes along what refers to it: secrets and subscriptions, bindings, confirmations. A queue can only go once
     // it has no members.
-    ...["tokens", "endpoints", "queues", "sources", "tenant_signing_keys", "idempotency_keys", "audit", "topics", "streams", "jobs", "consumer_offsets"].map((table) =>
+    ...["portal_codes", "tokens", "endpoints", "queues", "sources", "tenant_signing_keys", "idempotency_keys", "audit", "topics", "streams", "own_streams", "expunged_messages", "jobs", "consumer_offsets", "operator_events"].map((table) =>
       db.prepare(`DELETE FROM ${table} WHERE tenant_id = ?1`).bind(id),
     ),
   ];

@@ -20,6 +20,8 @@ export type Token = {
   readonly name: string;
   readonly scopes: readonly TokenScope[];
   readonly binding: TokenBinding | null;
+  /** Whether it is of a portal session. */
+  readonly portal: boolean;
   readonly expiresAtMs: number | null;
   readonly createdAtMs: number;
   /** At most a minute behind; null: not used yet. */
@@ -48,6 +50,7 @@ const Row = z.object({
   previous_expires_at: z.number().nullable(),
   endpoint_id: z.string().nullable(),
   node: z.string().nullable(),
+  portal: z.number(),
 });
 
 const FoundRow = Row.extend({
@@ -57,7 +60,7 @@ const FoundRow = Row.extend({
 });
 
 const NAMES = [
-  "id", "tenant_id", "name", "scopes", "expires_at", "created_at", "last_used_at", "previous_expires_at", "endpoint_id", "node",
+  "id", "tenant_id", "name", "scopes", "expires_at", "created_at", "last_used_at", "previous_expires_at", "endpoint_id", "node", "portal",
 ];
 const COLUMNS = NAMES.join(", ");
 const COLUMNS_OF_TOKENS = NAMES.map((name) => `tokens.${name}`).join(", ");
@@ -167,6 +170,7 @@ function toToken(row: z.output<typeof Row>): Token {
     name: row.name,
     scopes: row.scopes,
     binding: bindingOf(row),
+    portal: row.portal === 1,
     expiresAtMs: row.expires_at,
     createdAtMs: row.created_at,
     lastUsedAtMs: row.last_used_at,

@@ -2,12 +2,17 @@ import type { DeliveryRef, DeliveryResult } from "../delivery/outcome.ts";
 import type { NewMessage, StoredMessage } from "../messages/message.ts";
 import type { LogReadRequest, LogReadResult } from "./log-reading.ts";
 
+/** The attribute that makes lanes, by the id of an ordered endpoint; those with one lane are not in it. */
+export type OrderingKeys = Readonly<Record<string, string>>;
+
 /** A message with the endpoints it goes to, resolved by the publisher's request. */
 export type Append = {
   readonly message: NewMessage;
   readonly endpointIds: readonly string[];
   /** Further endpoints, that want their messages in the order of the stream and one at a time. */
   readonly orderedIds?: readonly string[];
+  /** By endpoint, of those that want them so for each value of an attribute: its name. */
+  readonly orderingKeys?: OrderingKeys;
   /** De-duplicates in place of a chosen id, for what is handed on from another stream. */
   readonly deduplicationKey?: string;
 };
@@ -25,14 +30,14 @@ export type AppendResult =
   | { readonly ok: true; readonly appended: readonly Appended[] }
   | { readonly ok: false; readonly code: "overloaded"; readonly retryAfterSeconds: number };
 
-/** One delivery handed out for an attempt. `attemptNumber` counts from 1. */
-export type Claim = DeliveryRef & { readonly attemptNumber: number };
+/** One delivery handed out for an attempt. `attemptNumber` counts from 1; `reopenedAtMs` tells apart its openings after the first. */
+export type Claim = DeliveryRef & { readonly attemptNumber: number; readonly reopenedAtMs?: number };
 
 /** A message with the deliveries of it that are to be attempted now. */
 export type Work = { readonly message: StoredMessage; readonly claims: readonly Claim[] };
 
-/** A committed group on its way to the deliverer. */
-export type DeliveryGroup = { readonly stream: string; readonly work: readonly Work[] };
+/** A committed group on its way to the deliverer; `uncached`: its endpoints are read anew, for it has waited. */
+export type DeliveryGroup = { readonly stream: string; readonly work: readonly Work[]; readonly uncached?: true };
 
 /** A message of the queue `deliveries`: a reference, never a payload. */
 export type DeliveryJob = { readonly v: 1; readonly stream: string; readonly refs: readonly DeliveryRef[] };
@@ -50,6 +55,8 @@ export type ReplayRequest = {
   readonly from: { readonly offset: number } | { readonly timeMs: number } | null;
   /** Messages committed before this time; null for all there are now. */
   readonly untilMs: number | null;
+  /** Of an endpoint that wants its messages in order. */
+  readonly ordered?: { /** The attribute that makes lanes; null: there is one. */ readonly orderingKey: string | null };
 };
 
 export type ReplayStarted =
@@ -102,6 +109,10 @@ export interface StreamApi {
   replay(stream: string, request: ReplayRequest): Promise<ReplayStarted>;
   /** Ends a replay: what it has opened goes on. One that ended already, or never was, stays as it is. */
   stopReplay(stream: string, jobId: string): Promise<void>;
+  /** Removes the stream with everything in it. The object is as one that never was; what is under way ends nowhere. */
+  destroy(stream: string): Promise<void>;
+  /** Sees to it that what is open has an alarm to watch over it. */
+  wake(stream: string): Promise<void>;
   describe(stream: string): Promise<LogDescription>;
   /** A bounded stretch of the log; at its end waits for more, where asked to. */
   readLog(stream: string, request: LogReadRequest): Promise<LogReadResult>;

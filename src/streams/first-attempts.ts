@@ -73,7 +73,19 @@ export class FirstAttempts {
 
   /** Starts attempts of work that is claimed already: heads of lanes whose turn has come. */
   send(stream: string, work: readonly Work[]): void {
-    if (work.length > 0) void this.#deliver({ stream, work }, work.length);
+    let group: Work[] = [];
+    let bytes = 0;
+    for (const one of work) {
+      const size = one.message.body.length;
+      if (group.length > 0 && (group.length >= MAX_GROUP_TARGETS || bytes + size > MAX_GROUP_BYTES)) {
+        void this.#deliver({ stream, work: group }, group.length);
+        group = [];
+        bytes = 0;
+      }
+      group.push(one);
+      bytes += size;
+    }
+    if (group.length > 0) void this.#deliver({ stream, work: group }, group.length);
   }
 
   async #deliver(group: DeliveryGroup, targets: number): Promise<void> {

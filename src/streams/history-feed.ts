@@ -21,6 +21,13 @@ export class HistoryFeed {
     return this.#records.size < MAX_RECORDS / 2;
   }
 
+  /** Of the messages that there is something to tell of, the first; null when there is none. */
+  lowestOffset(): number | null {
+    let lowest: number | null = null;
+    for (const { offset } of this.#records.values()) lowest = Math.min(offset, lowest ?? offset);
+    return lowest;
+  }
+
   has(delivery: OpenDelivery): boolean {
     return this.#records.size > 0 && this.#records.has(keyOf(delivery));
   }
@@ -56,7 +63,8 @@ export function settledRecord({ offset, endpointId, messageId, messageTimeMs }: 
   return { offset, endpointId, messageId, messageTimeMs, ...stateAfter(verdict), updatedAtMs: nowMs };
 }
 
-function keyOf({ offset, endpointId }: { offset: number; endpointId: string }): string {
+/** Tells the deliveries of a stream apart. */
+export function keyOf({ offset, endpointId }: { readonly offset: number; readonly endpointId: string }): string {
   return `${offset} ${endpointId}`;
 }
 

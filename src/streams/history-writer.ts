@@ -1,7 +1,7 @@
 import type { DeliveryResult } from "../delivery/outcome.ts";
 import { describeError, log } from "../log.ts";
-import { AttemptPacker, isFoundByMessage } from "../storage/attempt-pack.ts";
-import { HistoryFeed, openRecord, settledRecord } from "./history-feed.ts";
+import { AttemptPacker, isFoundByMessage, packWithoutResponses } from "../storage/attempt-pack.ts";
+import { HistoryFeed, keyOf, openRecord, settledRecord } from "./history-feed.ts";
 import { type HistorySource, nextStretch, packEach, type Packed, packStretch, type Stretch } from "./history-packing.ts";
 import { attemptKey, type DeliveryRecord, type HistoryAttempt, type HistoryBatch, type HistoryDelivery } from "./history-records.ts";
 import type { OpenDelivery, Settled } from "./outbox.ts";
@@ -61,6 +61,8 @@ export class HistoryWriter {
   #hasUntold: boolean;
   /** Messages that a record was told of, where not all messages are. */
   readonly #mentioned = new Set<number>();
+  /** Deliveries that were told before their messages, with those messages' offsets: what was told says more than their rows. */
+  readonly #toldAhead = new Map<string, number>();
   #lastNumber = 0;
   /** Of what was told. */
   #latestMs = 0;
@@ -77,6 +79,13 @@ export class HistoryWriter {
   /** Of every message before it D1 knows that it came, and how those of its deliveries ended that never had a row. */
   get writtenBefore(): number {
     return this.#writtenBefore;
+  }
+
+  /** Every message before it is needed no more: whatever happened to it was told. */
+  get toldBefore(): number {
+    const offsets = [this.#world.untold.lowestOffset(), this.#feed.lowestOffset(), ...this.#mentioned];
+    for (const { offset } of this.#prepared?.batch.deliveries ?? []) offsets.push(offset);
+    return offsets.reduce<number>((lowest, offset) => Math.min(lowest, offset ?? lowest), this.#writtenBefore);
   }
 
   /** Whether D1 has been told everything. */
@@ -103,6 +112,14 @@ export class HistoryWriter {
     if (record.status === "open" || (!delivery.hadRow && record.status === "delivered")) return;
     this.#world.untold.add(record);
     this.#hasUntold ||= !isTold;
+  }
+
+  /** Forgets what was answered to attempts at this message, as far as D1 does not have it. */
+  forgetResponses(offset: number): void {
+    this.#attempts.forgetResponses(offset);
+    if (this.#prepared === null) return;
+    const { batch, ...rest } = this.#prepared;
+    this.#prepared = { ...rest, batch: { ...batch, attempts: batch.attempts.map((pack) => packWithoutResponses(pack, offset)) } };
   }
 
   schedule(): void {
@@ -168,7 +185,9 @@ export class HistoryWriter {
     const { from, before } = stretch;
     const stream = this.#world.stream();
     const { tenantId, name } = parseStreamName(stream);
-    const deliveries = withOthers(this.#feed.take(), stretch.deliveries);
+    const told = this.#feed.take();
+    const deliveries = withOthers(told, stretch.deliveries.filter((row) => !this.#toldAhead.has(keyOf(row))));
+    this.#noteAhead(told, before);
     const packed = this.#pack(stretch, deliveries);
     this.#takers.forgetBefore(before);
     this.#rowsBefore = deliveries.reduce((highest, { offset }) => Math.max(highest, offset + 1), Math.max(this.#rowsBefore, before));
@@ -183,6 +202,12 @@ export class HistoryWriter {
       deliveries,
       attempts: this.#attempts.take(() => this.#nextNumber(nowMs)),
     };
+  }
+
+  /** Of the messages that are still to be told, the deliveries that are told already. */
+  #noteAhead(told: readonly HistoryDelivery[], before: number): void {
+    for (const [key, offset] of this.#toldAhead) if (offset < before) this.#toldAhead.delete(key);
+    for (const record of told) if (record.offset >= before) this.#toldAhead.set(keyOf(record), record.offset);
   }
 
   /** All messages of the stretch, or those that a record is of: once their other first attempts have ended as well. */
@@ -235,7 +260,7 @@ export class HistoryWriter {
 /** What was told of a delivery goes before what its row says. */
 function withOthers(told: readonly DeliveryRecord[], rows: readonly HistoryDelivery[]): readonly DeliveryRecord[] {
   if (rows.length === 0) return told;
-  const known = new Set(told.map(({ offset, endpointId }) => `${offset} ${endpointId}`));
-  const others = rows.filter(({ offset, endpointId }) => !known.has(`${offset} ${endpointId}`));
+  const known = new Set(told.map(keyOf));
+  const others = rows.filter((row) => !known.has(keyOf(row)));
   return [...told, ...others.map((record) => ({ ...record, attemptKeys: [] }))];
 }

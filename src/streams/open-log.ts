@@ -25,13 +25,18 @@ export function openLog(namespace: DurableObjectNamespace, ref: StreamRef, maxBy
       const read = await streamStub(namespace, name).readLog(name, { from, maxBytes, waitMs });
       if (!read.ok) return read;
       const envelopes = read.segments.flatMap((segment) => envelopesOf(segment, read.from, ref));
-      const bytes = new TextEncoder().encode(envelopes.join(","));
+      const bytes = encoded(envelopes);
       // a message whose bytes were expunged keeps its place, so the content itself has to tell one answer from another
       const entity = (await sha256Hex(bytes)).slice(0, ENTITY_CHARACTERS);
       const stretch = { from: read.from, next: read.from + envelopes.length, bytes };
       return { ok: true, info: infoOf(Math.max(read.tail, stretch.next), entity), stretch };
     },
   };
+}
+
+/** Between brackets, for which whoever shows them finds room there. */
+function encoded(envelopes: readonly string[]): Uint8Array {
+  return envelopes.length === 0 ? new Uint8Array() : new TextEncoder().encode(`[${envelopes.join(",")}]`).subarray(1, -1);
 }
 
 function infoOf(tail: number, entity: string): StreamInfo {

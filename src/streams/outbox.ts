@@ -1,6 +1,7 @@
 import type { DeliveryRef, Verdict } from "../delivery/outcome.ts";
-import type { Claim } from "./contract.ts";
-import { Lanes } from "./lanes.ts";
+import type { Claim, OrderingKeys } from "./contract.ts";
+import { type Head, type Lane, laneOf, Lanes } from "./lanes.ts";
+import { isEarly, laneOfRow, type OpenRow, reopening, rowState } from "./open-row.ts";
 import type { LogEntry } from "./segment-log.ts";
 
 /** What identifies a delivery in history. */
@@ -23,18 +24,6 @@ export type OutboxRow = {
   readonly nextAtMs: number | null;
 };
 
-type OpenRow = {
-  offset: number;
-  endpoint_id: string;
-  message_id: string;
-  message_time: number;
-  status: "waiting" | "queued" | "held" | "dead";
-  ordered: 0 | 1;
-  attempts: number;
-  sweeps: number;
-  next_at: number | null;
-};
-
 /** First attempts of one message that have no row: they are open because the log has them past the checkpoint. */
 type InFlight = { readonly entry: LogEntry; readonly sinceMs: number; readonly endpointIds: Set<string> };
 
@@ -45,8 +34,6 @@ const CLAIM_MS = 45_000;
 /** How far past its time a delivery may be before the sweep takes its queue message for lost. */
 export const SWEEP_GRACE_MS = 10_000;
 const MAX_SWEEP_GRACE_MS = 10 * 60_000;
-/** A queue message may arrive this much before the time it was sent for. */
-const EARLY_MS = 2_000;
 const FIRST_PROBE_MS = 10_000;
 const MAX_PROBE_MS = 5 * 60_000;
 
@@ -62,7 +49,7 @@ export class Outbox {
   readonly #claims = new Map<string, number>();
   readonly #lanes: Lanes;
   /** Heads of lanes that may go out now. */
-  #advanced: DeliveryRef[] = [];
+  #advanced: Head[] = [];
 
   constructor(sql: SqlStorage) {
     this.#sql = sql;
@@ -82,14 +69,15 @@ export class Outbox {
   }
 
   /** Takes the targets of a message just committed that want their messages in order. */
-  addOrdered(entry: LogEntry, endpointIds: readonly string[], nowMs: number): void {
+  addOrdered(entry: LogEntry, endpointIds: readonly string[], orderingKeys: OrderingKeys | undefined, nowMs: number): void {
     for (const endpointId of endpointIds) {
-      if (this.#lanes.add(entry, endpointId, nowMs + CLAIM_MS)) this.#advanced.push({ offset: entry.offset, endpointId });
+      const isHead = this.#lanes.add(entry, laneOf(entry, endpointId, orderingKeys?.[endpointId]), nowMs + CLAIM_MS);
+      if (isHead) this.#advanced.push({ offset: entry.offset, endpointId, reopenedAtMs: 0 });
     }
   }
 
   /** The heads of lanes whose turn has come since this was asked last; they count as claimed. */
-  takeAdvanced(nowMs: number): DeliveryRef[] {
+  takeAdvanced(nowMs: number): Head[] {
     const advanced = this.#advanced;
     this.#advanced = [];
     for (const { offset, endpointId } of advanced) this.#claims.set(claimKey(offset, endpointId), nowMs + CLAIM_MS);
@@ -126,7 +114,7 @@ export class Outbox {
         continue;
       }
       this.#claims.set(key, nowMs + CLAIM_MS);
-      claims.push({ offset, endpointId, attemptNumber: (row?.attempts ?? 0) + 1 });
+      claims.push({ offset, endpointId, attemptNumber: (row?.attempts ?? 0) + 1, ...reopening(row?.reopened_at) });
     }
     return claims;
   }
@@ -153,65 +141,55 @@ export class Outbox {
     if (row === null || row.status === "dead") return null;
     this.#update(row, verdict, nowMs);
     const isOrdered = row.ordered === 1;
-    if (isOrdered) this.#advance(endpointId, nowMs);
+    if (isOrdered) this.#advance(laneOfRow(row), nowMs);
     return { ...deliveryOf(row), wasHeld: row.status === "held", hadRow: true, isOrdered };
   }
 
   /** Opens a delivery again, whatever became of it; due at once. */
   reopen(delivery: OpenDelivery, nowMs: number): void {
     this.#sql.exec(
-      `INSERT INTO open_deliveries (offset, endpoint_id, message_id, message_time, status, attempts, next_at)
-       VALUES (?, ?, ?, ?, 'waiting', 0, ?)
-       ON CONFLICT (offset, endpoint_id) DO UPDATE SET status = 'waiting', attempts = 0, sweeps = 0, attempting = 0, next_at = excluded.next_at
+      `INSERT INTO open_deliveries (offset, endpoint_id, message_id, message_time, status, attempts, reopened_at, next_at)
+       VALUES (?1, ?2, ?3, ?4, 'waiting', 0, ?5, ?5)
+       ON CONFLICT (offset, endpoint_id) DO UPDATE SET status = 'waiting', attempts = 0, sweeps = 0, attempting = 0,
+         reopened_at = excluded.reopened_at, next_at = excluded.next_at
          WHERE status <> 'queued'`,
       delivery.offset, delivery.endpointId, delivery.messageId, delivery.messageTimeMs, nowMs,
     );
   }
 
-  /** Makes everything of an endpoint that waits due at `nowMs`, the held included; how much that is. */
-  release(endpointId: string, nowMs: number): number {
-    this.#sql.exec("DELETE FROM holds WHERE endpoint_id = ?", endpointId);
-    this.#sql.exec(
-      `UPDATE open_deliveries SET status = 'waiting', sweeps = 0, next_at = ?1
-       WHERE endpoint_id = ?2 AND (status = 'held' OR (status = 'waiting' AND next_at > ?1))`,
-      nowMs, endpointId,
-    );
-    return this.#sql
-      .exec<{ n: number }>("SELECT count(*) AS n FROM open_deliveries WHERE endpoint_id = ? AND status = 'waiting'", endpointId)
-      .one().n;
+  /** The lane of a delivery that has a row in one; null for any other. */
+  laneOf({ offset, endpointId }: DeliveryRef): Lane | null {
+    const row = this.#row(offset, endpointId);
+    return row?.ordered === 1 ? laneOfRow(row) : null;
   }
 
-  /** How much of an endpoint waits, up to a bound and without what is being attempted for the first time. */
-  loadOf(endpointId: string, bound: number): { unattempted: number; open: number; isHeld: boolean } {
-    const { open, unattempted } = this.#sql
-      .exec<{ open: number; unattempted: number }>(
-        `SELECT count(*) AS open, count(*) FILTER (WHERE attempts = 0) AS unattempted FROM (
-           SELECT attempts FROM open_deliveries WHERE endpoint_id = ? AND status = 'waiting' LIMIT ?)`,
-        endpointId, bound,
-      )
-      .one();
-    const held = this.#sql.exec("SELECT 1 FROM open_deliveries WHERE endpoint_id = ? AND status = 'held' LIMIT 1", endpointId);
-    return { open, unattempted, isHeld: held.toArray().length > 0 };
+  /** Opens a delivery again in its lane: it comes when what is before it there has. */
+  reopenOrdered(entry: LogEntry, lane: Lane, nowMs: number): void {
+    this.#lanes.reopen(entry, lane, nowMs);
+    this.#advance(lane, nowMs);
   }
 
-  /** What has a row of an endpoint's deliveries in a stretch of the log, by offset: dead, or open still. */
-  rowsOf(endpointId: string, fromOffset: number, toOffset: number): ReadonlyMap<number, "open" | "dead"> {
-    const rows = this.#sql.exec<{ offset: number; status: OpenRow["status"] }>(
-      "SELECT offset, status FROM open_deliveries WHERE offset >= ? AND offset < ? AND endpoint_id = ?",
-      fromOffset, toOffset, endpointId,
-    );
-    return new Map(rows.toArray().map(({ offset, status }) => [offset, status === "dead" ? "dead" : "open"]));
+  /** Whether somebody attempts it right now. */
+  isClaimed({ offset, endpointId }: DeliveryRef, nowMs: number): boolean {
+    return (this.#claims.get(claimKey(offset, endpointId)) ?? 0) > nowMs;
   }
 
-  /** The waiting deliveries of an endpoint that are due, oldest first. */
-  dueOf(endpointId: string, limit: number): DeliveryRef[] {
-    return this.#sql
-      .exec<{ offset: number }>(
-        "SELECT offset FROM open_deliveries WHERE endpoint_id = ? AND status = 'waiting' ORDER BY offset LIMIT ?",
-        endpointId, limit,
-      )
-      .toArray()
-      .map(({ offset }) => ({ offset, endpointId }));
+  /** What is attempted right now of an endpoint. */
+  claimedOffsets(endpointId: string, nowMs: number): number[] {
+    const suffix = claimKey("", endpointId);
+    return [...this.#claims].flatMap(([key, untilMs]) => (untilMs > nowMs && key.endsWith(suffix) ? [Number.parseInt(key, 10)] : []));
+  }
+
+  /** Nobody attempts it after all. */
+  unclaim({ offset, endpointId }: DeliveryRef): void {
+    this.#claims.delete(claimKey(offset, endpointId));
+  }
+
+  /** Its first attempt is not made: it has a row instead. */
+  forgetFirst(offset: number, endpointId: string): void {
+    const inFlight = this.#inFlight.get(offset);
+    inFlight?.endpointIds.delete(endpointId);
+    if (inFlight?.endpointIds.size === 0) this.#inFlight.delete(offset);
   }
 
   /** Ends what is open of a message, as cancelled; returns it. */
@@ -223,11 +201,13 @@ export class Outbox {
       cancelled.push({ offset, endpointId, messageId: inFlight.entry.id, messageTimeMs: inFlight.entry.timeMs, wasHeld: false, hadRow: false, isOrdered: false });
     }
     this.#inFlight.delete(offset);
+    const lanes: Lane[] = [];
     for (const row of this.#sql.exec<OpenRow>("SELECT * FROM open_deliveries WHERE offset = ? AND status <> 'dead'", offset)) {
+      if (row.ordered === 1) lanes.push(laneOfRow(row));
       cancelled.push({ ...deliveryOf(row), wasHeld: row.status === "held", hadRow: true, isOrdered: row.ordered === 1 });
     }
     this.#sql.exec("DELETE FROM open_deliveries WHERE offset = ? AND status <> 'dead'", offset);
-    for (const { endpointId } of cancelled) this.#advance(endpointId, nowMs);
+    for (const lane of lanes) this.#advance(lane, nowMs);
     return cancelled;
   }
 
@@ -293,8 +273,26 @@ export class Outbox {
     return found;
   }
 
-  /** One held delivery of each endpoint whose time to be asked again has come. */
-  probes(nowMs: number): DeliveryRef[] {
+  /** Sees to it that an endpoint which has held deliveries is asked again. */
+  hold(endpointId: string, nowMs: number): void {
+    this.#sql.exec(
+      "INSERT OR IGNORE INTO holds (endpoint_id, next_probe_at, probes) VALUES (?, ?, 0)",
+      endpointId, nowMs + FIRST_PROBE_MS,
+    );
+  }
+
+  /** Asks every endpoint that has held deliveries again by then: after a restart what let them flow may have been lost. */
+  probeAllBy(atMs: number): void {
+    this.#sql.exec("UPDATE holds SET next_probe_at = min(next_probe_at, ?), probes = 0", atMs);
+  }
+
+  /** Nothing of it is held any more. */
+  unhold(endpointId: string): void {
+    this.#sql.exec("DELETE FROM holds WHERE endpoint_id = ?", endpointId);
+  }
+
+  /** One held delivery of each endpoint whose time to be asked again has come; none of one that flows as it can. */
+  probes(nowMs: number, isFree: (endpointId: string) => boolean): DeliveryRef[] {
     const holds = this.#sql
       .exec<{ endpoint_id: string; probes: number }>("SELECT endpoint_id, probes FROM holds WHERE next_probe_at <= ?", nowMs)
       .toArray();
@@ -310,12 +308,10 @@ export class Outbox {
         this.#sql.exec("DELETE FROM holds WHERE endpoint_id = ?", endpointId);
         continue;
       }
-      const waitMs = Math.min(FIRST_PROBE_MS * 2 ** probes, MAX_PROBE_MS);
-      this.#sql.exec(
-        "UPDATE holds SET next_probe_at = ?, probes = probes + 1 WHERE endpoint_id = ?",
-        nowMs + waitMs, endpointId,
-      );
-      found.push({ offset: row.offset, endpointId });
+      const next = isFree(endpointId) ? probes + 1 : 0;
+      const waitMs = Math.min(FIRST_PROBE_MS * 2 ** Math.max(0, next - 1), MAX_PROBE_MS);
+      this.#sql.exec("UPDATE holds SET next_probe_at = ?, probes = ? WHERE endpoint_id = ?", nowMs + waitMs, next, endpointId);
+      if (isFree(endpointId)) found.push({ offset: row.offset, endpointId });
     }
     return found;
   }
@@ -361,8 +357,8 @@ export class Outbox {
       }));
   }
 
-  #advance(endpointId: string, nowMs: number): void {
-    const head = this.#lanes.advance(endpointId, nowMs + CLAIM_MS);
+  #advance(lane: Lane, nowMs: number): void {
+    const head = this.#lanes.advance(lane, nowMs + CLAIM_MS);
     if (head !== null) this.#advanced.push(head);
   }
 
@@ -380,7 +376,7 @@ export class Outbox {
        VALUES (?, ?, ?, ?, ?, ?, ?)`,
       delivery.offset, delivery.endpointId, delivery.messageId, delivery.messageTimeMs, status, attempts, nextAtMs,
     );
-    if (status === "held") this.#hold(delivery.endpointId, nowMs);
+    if (status === "held") this.hold(delivery.endpointId, nowMs);
   }
 
   #update(row: OpenRow, verdict: Verdict, nowMs: number): void {
@@ -393,14 +389,7 @@ export class Outbox {
       "UPDATE open_deliveries SET status = ?, attempts = ?, sweeps = 0, attempting = 0, next_at = ? WHERE offset = ? AND endpoint_id = ?",
       status, attempts, nextAtMs, row.offset, row.endpoint_id,
     );
-    if (status === "held") this.#hold(row.endpoint_id, nowMs);
-  }
-
-  #hold(endpointId: string, nowMs: number): void {
-    this.#sql.exec(
-      "INSERT OR IGNORE INTO holds (endpoint_id, next_probe_at, probes) VALUES (?, ?, 0)",
-      endpointId, nowMs + FIRST_PROBE_MS,
-    );
+    if (status === "held") this.hold(row.endpoint_id, nowMs);
   }
 }
 
@@ -408,28 +397,6 @@ function deliveryOf(row: OpenRow): OpenDelivery {
   return { offset: row.offset, endpointId: row.endpoint_id, messageId: row.message_id, messageTimeMs: row.message_time };
 }
 
-type RowState = { status: "waiting" | "held" | "dead"; attempts: number; nextAtMs: number | null };
-
-/** The row that stands for a verdict other than delivered or cancelled. */
-function rowState(verdict: Verdict, attempts: number): RowState {
-  switch (verdict.status) {
-    case "open":
-      return { status: "waiting", attempts: attempts + (verdict.counted ? 1 : 0), nextAtMs: verdict.nextAttemptAtMs };
-    case "held":
-      return { status: "held", attempts, nextAtMs: null };
-    case "dead":
-      return { status: "dead", attempts: attempts + 1, nextAtMs: null };
-    case "delivered":
-    case "cancelled":
-      throw new Error(`a ${verdict.status} delivery has no row`);
-  }
-}
-
-/** Of what the sweep sent again, `next_at` only says when it is looked for once more: that job is no early one. */
-function isEarly({ sweeps, next_at: nextAtMs }: OpenRow, nowMs: number): boolean {
-  return sweeps === 0 && nextAtMs !== null && nextAtMs > nowMs + EARLY_MS;
-}
-
-function claimKey(offset: number, endpointId: string): string {
+function claimKey(offset: number | "", endpointId: string): string {
   return `${offset}/${endpointId}`;
 }

@@ -1,3 +1,5 @@
+import type { ReplayRequest } from "./contract.ts";
+import { type Lane, laneOf } from "./lanes.ts";
 import type { LogEntry } from "./segment-log.ts";
 
 export type ReplayStatus = "running" | "done" | "stopped";
@@ -18,7 +20,12 @@ export type Replay = {
 };
 
 /** A message that is to be delivered to an endpoint again. */
-export type Replayed = { readonly entry: LogEntry; readonly endpointId: string };
+export type Replayed = {
+  readonly entry: LogEntry;
+  readonly endpointId: string;
+  /** Of an endpoint that wants its messages in order. */
+  readonly lane?: Lane;
+};
 
 /** What a replay asks of the stream it is in. */
 export type ReplayLog = {
@@ -40,6 +47,8 @@ type Row = {
   reason: string | null;
   created_at: number;
   updated_at: number;
+  ordered: 0 | 1;
+  ordering_key: string | null;
 };
 
 /** Replays of one stream that run at the same time. */
@@ -68,14 +77,18 @@ export class Replays {
   }
 
   /** Takes a replay up; false when too many run. One without messages is done at once. */
-  start(replay: Pick<Replay, "jobId" | "endpointId" | "fromOffset" | "untilOffset" | "total">, nowMs: number): boolean {
+  start(
+    replay: Pick<Replay, "jobId" | "endpointId" | "fromOffset" | "untilOffset" | "total"> & Pick<ReplayRequest, "ordered">,
+    nowMs: number,
+  ): boolean {
     if (this.#count("status = 'running'") >= MAX_RUNNING) return false;
-    const { jobId, endpointId, fromOffset, untilOffset, total } = replay;
+    const { jobId, endpointId, fromOffset, untilOffset, total, ordered } = replay;
     this.#sql.exec(
       `INSERT INTO replays (job_id, endpoint_id, from_offset, next_offset, until_offset, total, done, status, created_at,
-         updated_at, reported_at)
-       VALUES (?1, ?2, ?3, ?3, ?4, ?5, 0, ?6, ?7, ?7, 0)`,
+         updated_at, reported_at, ordered, ordering_key)
+       VALUES (?1, ?2, ?3, ?3, ?4, ?5, 0, ?6, ?7, ?7, 0, ?8, ?9)`,
       jobId, endpointId, fromOffset, untilOffset, total, total === 0 ? "done" : "running", nowMs,
+      ordered === undefined ? 0 : 1, ordered?.orderingKey ?? null,
     );
     this.#hasRows = true;
     return true;
@@ -111,7 +124,11 @@ export class Replays {
       const room = Math.min(MAX_PORTION - unattempted - already, MAX_OPEN - open - already, MAX_STEP - replayed.length);
       if (isHeld || room <= 0) continue;
       const { entries, next } = log.messages(row.next_offset, row.until_offset, room);
-      replayed.push(...entries.map((entry) => ({ entry, endpointId })));
+      replayed.push(...entries.map((entry) => ({
+        entry,
+        endpointId,
+        ...(row.ordered === 1 ? { lane: laneOf(entry, endpointId, row.ordering_key) } : {}),
+      })));
       opened.set(endpointId, already + entries.length);
       const status: ReplayStatus = next >= row.until_offset ? "done" : "running";
       this.#sql.exec(

@@ -35,7 +35,7 @@ CREATE TABLE IF NOT EXISTS open_deliveries (
   status TEXT NOT NULL CHECK (status IN ('waiting', 'queued', 'held', 'dead')), -- queued: behind another in its lane
   attempts INTEGER NOT NULL,
   sweeps INTEGER NOT NULL DEFAULT 0, -- times its queue message was taken for lost
-  ordered INTEGER NOT NULL DEFAULT 0, -- 1: in the lane of an endpoint that wants its deliveries in order
+  ordered INTEGER NOT NULL DEFAULT 0, -- 1: in a lane of an endpoint that wants its deliveries in order
   attempting INTEGER NOT NULL DEFAULT 0, -- 1: next_at is when its first attempt, still under way, is given up
   next_at INTEGER,
   PRIMARY KEY (offset, endpoint_id)
@@ -60,6 +60,16 @@ CREATE TABLE IF NOT EXISTS holds (
   next_probe_at INTEGER NOT NULL,
   probes INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+-- endpoints that fail nearly always, so that they are tried now and then only; closed: D1 has yet to be told
+CREATE TABLE IF NOT EXISTS circuits (
+  endpoint_id TEXT PRIMARY KEY,
+  opened_at INTEGER NOT NULL,
+  probe_at INTEGER NOT NULL,
+  probes INTEGER NOT NULL,
+  failures INTEGER NOT NULL,
+  attempts INTEGER NOT NULL,
+  closed INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 -- stretches of the log that are delivered again to one endpoint; finished ones stay until D1 knows
 CREATE TABLE IF NOT EXISTS replays (
   job_id TEXT PRIMARY KEY,
@@ -75,6 +85,14 @@ CREATE TABLE IF NOT EXISTS replays (
   updated_at INTEGER NOT NULL,
   reported_at INTEGER NOT NULL -- as of when D1 knows it; 0 when it does not
 ) STRICT, WITHOUT ROWID;
+-- objects of a bucket that hold segments, whose rows then have a pointer there; 'uploading' is known before it is there,
+-- 'garbage' is gone before it is forgotten
+CREATE TABLE IF NOT EXISTS archives (
+  id TEXT PRIMARY KEY,
+  first_offset INTEGER NOT NULL,
+  end_offset INTEGER NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('uploading', 'stored', 'garbage'))
+) STRICT, WITHOUT ROWID;
 -- ids that publishers chose, for de-duplication
 CREATE TABLE IF NOT EXISTS chosen_ids (
   id TEXT PRIMARY KEY,
@@ -85,7 +103,25 @@ CREATE TABLE IF NOT EXISTS chosen_ids (
 CREATE INDEX IF NOT EXISTS chosen_ids_by_age ON chosen_ids (time);
 `;
 
-/** Makes the tables of a new object; changes nothing in one that has them. */
+/** Columns that tables got after their first version. */
+const ADDED_COLUMNS = [
+  { table: "open_deliveries", column: "lane_key", definition: "TEXT NOT NULL DEFAULT ''" }, // which lane of its endpoint
+  { table: "open_deliveries", column: "reopened_at", definition: "INTEGER NOT NULL DEFAULT 0" }, // ms; 0: as at first
+  { table: "replays", column: "ordered", definition: "INTEGER NOT NULL DEFAULT 0" },
+  { table: "replays", column: "ordering_key", definition: "TEXT" },
+] as const;
+
+// a lane's head, and the next one
+const ADDED_INDEXES = `
+CREATE INDEX IF NOT EXISTS open_deliveries_of_lane ON open_deliveries (endpoint_id, lane_key, status, offset) WHERE ordered = 1;
+`;
+
+/** Makes the tables of a new object, or adds what they have got since; changes nothing in one that has all. */
 export function createTables(sql: SqlStorage): void {
   sql.exec(SCHEMA);
+  for (const { table, column, definition } of ADDED_COLUMNS) {
+    const known = sql.exec("SELECT 1 FROM pragma_table_info(?) WHERE name = ?", table, column).toArray();
+    if (known.length === 0) sql.exec(`ALTER TABLE ${table} ADD COLUMN ${column} ${definition}`);
+  }
+  sql.exec(ADDED_INDEXES);
 }

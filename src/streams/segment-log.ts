@@ -1,5 +1,6 @@
 import type { Attributes, EventContext, StoredMessage } from "../messages/message.ts";
-import type { Append, Content } from "./contract.ts";
+import { isArchived } from "./archive-format.ts";
+import type { Append, Content, OrderingKeys } from "./contract.ts";
 import { offsetAtTime, oldestToKeep, type Keep } from "./log-range.ts";
 
 /** One message in the JSON of a segment; its bytes are `size` bytes of the segment's `bodies`. */
@@ -18,6 +19,7 @@ export type LoggedMessage = {
   readonly endpointIds?: readonly string[];
   /** Rows of `open_deliveries` from the start, every one. */
   readonly orderedIds?: readonly string[];
+  readonly orderingKeys?: OrderingKeys;
   readonly expunged?: true;
 };
 
@@ -32,6 +34,7 @@ export type LogEntry = Omit<StoredMessage, "body"> & {
   readonly matched: number;
   readonly endpointIds: readonly string[];
   readonly orderedIds: readonly string[];
+  readonly orderingKeys?: OrderingKeys;
   readonly expunged: boolean;
 };
 
@@ -162,7 +165,10 @@ export class SegmentLog {
     return entries;
   }
 
-  /** The segments that hold a stretch, as they are stored; the first may begin before it, the last end after it. */
+  /**
+   * The segments that hold a stretch, as they are stored; the first may begin before it, the last end after it. Without
+   * those in the archive.
+   */
   *segmentsBetween(from: number, to: number): Generator<{ firstOffset: number; timeMs: number; messages: readonly LoggedMessage[] }> {
     if (from >= to) return;
     const rows = this.#sql.exec<SegmentRow>(
@@ -171,10 +177,12 @@ export class SegmentLog {
        ORDER BY first_offset`,
       from, to,
     );
-    for (const { first_offset: firstOffset, time: timeMs, messages } of rows) yield { firstOffset, timeMs, messages: parseLogged(messages) };
+    for (const { first_offset: firstOffset, time: timeMs, messages } of rows) {
+      if (!isArchived(messages)) yield { firstOffset, timeMs, messages: parseLogged(messages) };
+    }
   }
 
-  /** One message with its bytes; null when it is not, or no longer, in the log. */
+  /** One message with its bytes; null when it is not, or no longer, in the object. */
   read(offset: number): { entry: LogEntry; message: StoredMessage } | null {
     const entries = this.#entriesAround(offset);
     const [first] = entries;
@@ -182,12 +190,15 @@ export class SegmentLog {
     if (first === undefined || entry === undefined) return null;
     const start = entries.slice(0, offset - first.offset).reduce((sum, { size }) => sum + size, 0);
     const { body } = this.#sql
-      .exec<{ body: ArrayBuffer }>(
+      .exec<{ body: ArrayBuffer | null }>( // null of a segment without any
         "SELECT substr(bodies, ?, ?) AS body FROM segments WHERE first_offset = ?",
         start + 1, entry.size, first.offset,
       )
       .one();
-    return { entry, message: storedMessage(entry, new Uint8Array(body)) };
+    const bytes = new Uint8Array(body ?? new ArrayBuffer());
+    // its segment is in the archive
+    if (bytes.length !== entry.size) return null;
+    return { entry, message: storedMessage(entry, bytes) };
   }
 
   content(offset: number): Content {
@@ -265,7 +276,7 @@ export class SegmentLog {
       if (offset >= firstOffset && offset < firstOffset + entries.length) return entries;
     }
     const row = this.#segmentOf(offset);
-    if (row === null) return [];
+    if (row === null || isArchived(row.messages)) return [];
     const entries = entriesOf(row);
     const oldest = this.#parsed.keys().next();
     if (this.#parsed.size >= MAX_PARSED_SEGMENTS && !oldest.done) this.#parsed.delete(oldest.value);
@@ -287,7 +298,10 @@ export class SegmentLog {
 
 /** An entry with its bytes, as delivery takes it. */
 export function storedMessage(entry: LogEntry, body: Uint8Array): StoredMessage {
-  const { size: _size, matched: _matched, endpointIds: _endpointIds, orderedIds: _orderedIds, expunged: _expunged, ...message } = entry;
+  const {
+    size: _size, matched: _matched, endpointIds: _endpointIds, orderedIds: _orderedIds, orderingKeys: _orderingKeys, expunged: _expunged,
+    ...message
+  } = entry;
   return { ...message, body };
 }
 
@@ -309,14 +323,15 @@ function* segmentsOf(appends: readonly Append[]): Generator<Append[]> {
 }
 
 /** An upper estimate: every character of metadata may take three bytes. */
-function loggedBytes({ message, endpointIds, orderedIds = [] }: Append): number {
+function loggedBytes({ message, endpointIds, orderedIds = [], orderingKeys = {} }: Append): number {
   const names = Object.entries({ ...message.attributes, ...message.event });
   const metadata = names.reduce((sum, [name, value]) => sum + name.length + value.length + 6, 300);
   const targets = [endpointIds.length, orderedIds.length].reduce((sum, count) => sum + (count > MAX_LOGGED_TARGETS ? 0 : count * 35), 0);
-  return message.body.length + 3 * metadata + targets;
+  const keys = Object.values(orderingKeys).reduce((sum, key) => sum + key.length + 40, 0);
+  return message.body.length + 3 * metadata + targets + keys;
 }
 
-function toLogged({ message, endpointIds, orderedIds = [] }: Append): LoggedMessage {
+function toLogged({ message, endpointIds, orderedIds = [], orderingKeys }: Append): LoggedMessage {
   const { body, attributes, deduplicate: _deduplicate, ...rest } = message;
   return {
     ...rest,
@@ -325,6 +340,7 @@ function toLogged({ message, endpointIds, orderedIds = [] }: Append): LoggedMess
     matched: endpointIds.length + orderedIds.length,
     ...(endpointIds.length > MAX_LOGGED_TARGETS ? {} : { endpointIds }),
     ...(orderedIds.length === 0 || orderedIds.length > MAX_LOGGED_TARGETS ? {} : { orderedIds }),
+    ...(orderingKeys === undefined || orderedIds.length > MAX_LOGGED_TARGETS ? {} : { orderingKeys }),
   };
 }
 

@@ -2,18 +2,24 @@ import { DurableObject } from "cloudflare:workers";
 import type { DeliveryRef, DeliveryResult } from "../delivery/outcome.ts";
 import { isolateOf } from "../isolate.ts";
 import { describeError, log } from "../log.ts";
-import { writeHistory } from "../storage/history-write.ts";
+import { tellCircuit } from "../operator-events/circuits.ts";
+import { archiveBucketOf } from "./archive-bucket.ts";
+import { SegmentArchive } from "./archive.ts";
 import { ChosenIds } from "./chosen-ids.ts";
 import { answerAll, CommitQueue, type PendingAppend } from "./commit-queue.ts";
 import type {
   Append, Appended, AppendResult, Content, DeliveryJob, LogDescription, ReplayRequest, ReplayStarted, RetentionSettings, StreamApi, Work,
 } from "./contract.ts";
 import { FirstAttempts } from "./first-attempts.ts";
+import { FlowRunner } from "./flow-runner.ts";
 import { HistoryWriter } from "./history-writer.ts";
 import type { HistoryBatch } from "./history-records.ts";
 import { type Due, jobsFor, sendJobs } from "./jobs.ts";
+import { laneOf } from "./lanes.ts";
 import { LogReader } from "./log-reader.ts";
 import type { LogReadRequest, LogReadResult } from "./log-reading.ts";
+import { ObjectAlarm } from "./object-alarm.ts";
+import { reopening } from "./open-row.ts";
 import { Outbox, SWEEP_GRACE_MS } from "./outbox.ts";
 import { ReplayRunner } from "./replay-runner.ts";
 import type { Replayed } from "./replays.ts";
@@ -21,6 +27,7 @@ import { Retention } from "./retention.ts";
 import { createTables } from "./schema.ts";
 import { type LogEntry, MAX_LOGGED_TARGETS, SegmentLog } from "./segment-log.ts";
 import { delivererOf } from "./stub.ts";
+import { tellHistory } from "./tell-history.ts";
 import { UntoldEnds } from "./untold-ends.ts";
 
 /** While anything is open, the object wakes at least this often, also after the process was killed. */
@@ -30,7 +37,6 @@ const RECOVERY_DELAY_MS = 2_000;
 /** Settled first attempts are made durable by the next commit, or after this long. */
 const CHECKPOINT_DELAY_MS = 1_000;
 const SWEEP_LIMIT = 2_000;
-const RELEASE_LIMIT = 2_000;
 
 /**
  * One stream of one tenant: its sequencer, durable log and outbox. A message is accepted when it is on disk here;
@@ -39,6 +45,7 @@ const RELEASE_LIMIT = 2_000;
  */
 export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
   readonly #log: SegmentLog;
+  readonly #archive: SegmentArchive;
   readonly #reader: LogReader;
   readonly #outbox: Outbox;
   readonly #chosenIds: ChosenIds;
@@ -47,38 +54,57 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
   readonly #history: HistoryWriter;
   readonly #commits = new CommitQueue();
   readonly #firstAttempts: FirstAttempts;
+  readonly #flow: FlowRunner;
   #name: string | null;
   #committing = false;
-  #alarmAtMs: number | null = null;
+  readonly #alarm: ObjectAlarm;
   #checkpointTimer: ReturnType<typeof setTimeout> | null = null;
 
   constructor(ctx: DurableObjectState, env: Cloudflare.Env) {
     super(ctx, env);
     const { sql, kv } = ctx.storage;
     createTables(sql);
+    this.#alarm = new ObjectAlarm(ctx);
     this.#log = new SegmentLog(sql);
-    this.#reader = new LogReader(sql, this.#log);
+    this.#archive = new SegmentArchive({
+      storage: ctx.storage,
+      bucket: archiveBucketOf(env),
+      stream: () => this.#stream(),
+      afterMs: () => isolateOf(env).config.archiveAfterSeconds * 1000,
+      workedOffBefore: () => Math.min(this.#neededFrom(), this.#history.toldBefore),
+    });
+    this.#reader = new LogReader(sql, this.#log, this.#archive);
     this.#outbox = new Outbox(sql);
     this.#chosenIds = new ChosenIds(sql);
     this.#retention = new Retention(kv, this.#log);
     this.#name = kv.get<string>("name") ?? null;
+    const untold = new UntoldEnds(sql);
+    const inBackground = (promise: Promise<unknown>): void => ctx.waitUntil(promise);
+    const telling = { env, log: this.#log, untold, inBackground };
     const historyWorld = {
       stream: () => this.#stream(),
-      write: (batch: HistoryBatch) => writeHistory(env.DB, batch),
-      inBackground: (promise: Promise<unknown>) => ctx.waitUntil(promise),
+      write: (batch: HistoryBatch) => tellHistory(telling, batch),
+      inBackground,
       onWritten: () => this.#scheduleCheckpoint(),
       settledBefore: () => this.#settledBefore(),
       keepsSuccesses: () => isolateOf(env).config.history === "full",
       log: this.#log,
       outbox: this.#outbox,
-      untold: new UntoldEnds(sql),
+      untold,
     };
     const { settledBefore, historyBefore } = this.#log.checkpoint;
     this.#history = new HistoryWriter(historyWorld, Math.min(settledBefore, historyBefore));
-    this.#replays = new ReplayRunner({ sql, log: this.#log, outbox: this.#outbox, history: this.#history, db: env.DB });
-    this.#firstAttempts = new FirstAttempts(delivererOf(ctx), (results) => this.#apply(results));
+    this.#replays = new ReplayRunner({ sql, log: this.#log, archive: this.#archive, history: this.#history, db: env.DB });
+    const deliverer = delivererOf(ctx);
+    const apply = (results: readonly DeliveryResult[]): void => this.#apply(results);
+    this.#firstAttempts = new FirstAttempts(deliverer, apply);
+    this.#flow = new FlowRunner({
+      sql, log: this.#log, outbox: this.#outbox, deliverer, apply, inBackground,
+      stream: () => this.#stream(),
+      tell: (endpointId, circuit) => tellCircuit(env, this.#stream(), endpointId, circuit),
+    });
     void ctx.blockConcurrencyWhile(async () => {
-      this.#alarmAtMs = await ctx.storage.getAlarm();
+      await this.#alarm.load(Date.now());
       this.#recover();
     });
   }
@@ -100,13 +126,15 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
 
   async claim(stream: string, refs: readonly DeliveryRef[]): Promise<readonly Work[]> {
     this.#remember(stream);
+    const nowMs = Date.now();
     const work: Work[] = [];
     for (const [offset, refsOfMessage] of Map.groupBy(refs, (ref) => ref.offset)) {
       const found = this.#log.read(offset);
       if (found === null || found.entry.expunged) continue;
-      const claims = this.#outbox.claim(refsOfMessage, Date.now());
+      const claims = this.#outbox.claim(this.#flow.admit(refsOfMessage, nowMs), nowMs);
       if (claims.length > 0) work.push({ message: found.message, claims });
     }
+    this.#flow.pump(nowMs);
     return work;
   }
 
@@ -118,12 +146,18 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
 
   async reopen(stream: string, refs: readonly DeliveryRef[]): Promise<number> {
     this.#remember(stream);
+    await this.#archive.bringBack(refs.map(({ offset }) => offset));
     const found: Replayed[] = [];
     for (const { offset, endpointId } of refs) {
       const [entry] = this.#log.entriesFrom(offset, 1);
-      if (entry?.offset === offset && !entry.expunged) found.push({ entry, endpointId });
+      if (entry?.offset !== offset || entry.expunged) continue;
+      const wasOrdered = entry.orderedIds.includes(endpointId) ? laneOf(entry, endpointId, entry.orderingKeys?.[endpointId]) : null;
+      const lane = this.#outbox.laneOf({ offset, endpointId }) ?? wasOrdered;
+      found.push({ entry, endpointId, ...(lane === null ? {} : { lane }) });
     }
-    this.#enqueue(this.#open(found, Date.now()));
+    const nowMs = Date.now();
+    this.#enqueue(this.#open(found, nowMs));
+    this.#startAdvanced(nowMs);
     this.#history.schedule();
     return found.length;
   }
@@ -133,7 +167,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     const started = this.#replays.start(request, nowMs);
     if (!started.ok || request.jobId === null) return started;
     this.#remember(stream);
-    this.#setAlarm(nowMs);
+    this.#alarm.set(nowMs);
     await this.#replays.report(stream, nowMs);
     return started;
   }
@@ -141,6 +175,19 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
   async stopReplay(stream: string, jobId: string): Promise<void> {
     this.#replays.stop(jobId, Date.now());
     await this.#replays.report(stream, Date.now());
+  }
+
+  async destroy(_stream: string): Promise<void> {
+    await this.ctx.storage.deleteAlarm();
+    await this.ctx.storage.deleteAll();
+    await this.ctx.storage.sync();
+    // What is in memory is of what was: the next call finds an object that is new.
+    setTimeout(() => this.ctx.abort("destroyed"), 0);
+  }
+
+  async wake(stream: string): Promise<void> {
+    this.#remember(stream);
+    this.#watch(null);
   }
 
   async describe(_stream: string): Promise<LogDescription> {
@@ -151,28 +198,34 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
   async retain(stream: string, settings: RetentionSettings | null): Promise<void> {
     this.#remember(stream);
     this.#retention.change(settings);
-    this.#setAlarm(this.#retention.nextTrimMs() ?? Number.POSITIVE_INFINITY);
+    this.#alarm.set(this.#retention.nextTrimMs() ?? Number.POSITIVE_INFINITY);
   }
 
   async release(stream: string, endpointId: string): Promise<number> {
     this.#remember(stream);
-    return this.#release(endpointId);
+    const count = this.#flow.release(endpointId, Date.now());
+    this.#watch(null);
+    return count;
   }
 
   async content(_stream: string, offset: number): Promise<Content> {
-    return this.#log.content(offset);
+    return (await this.#archive.content(offset)) ?? this.#log.content(offset);
   }
 
   async expunge(stream: string, offset: number): Promise<boolean> {
     this.#remember(stream);
+    await this.#archive.bringBack([offset]);
     const nowMs = Date.now();
     const cancelled = this.#outbox.cancelMessage(offset, nowMs);
     for (const delivery of cancelled) {
       this.#history.settled(delivery, { verdict: { status: "cancelled", reason: "The content was expunged." } }, nowMs);
     }
     this.#startAdvanced(nowMs);
+    this.#history.forgetResponses(offset);
     this.#history.schedule();
-    return this.#log.expunge(offset);
+    const isExpunged = this.#log.expunge(offset);
+    await this.#archive.expunged();
+    return isExpunged;
   }
 
   async purge(stream: string): Promise<number> {
@@ -198,17 +251,23 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
 
   /** Finds what is overdue, asks held endpoints again, trims the log; then sets the next alarm. */
   override async alarm(): Promise<void> {
-    this.#alarmAtMs = null;
+    this.#alarm.runs();
     const nowMs = Date.now();
     this.#outbox.spill(nowMs);
     const overdue = this.#outbox.sweep(nowMs, SWEEP_LIMIT);
-    const refs = [...overdue, ...this.#outbox.probes(nowMs)];
+    const probes = this.#outbox.probes(nowMs, (endpointId) => this.#flow.isFree(endpointId));
+    const refs = [...this.#flow.admitSwept(overdue, nowMs), ...probes];
+    this.#flow.pump(nowMs);
     const replayed = this.ctx.storage.transactionSync(() => this.#open(this.#replays.step(nowMs), nowMs));
+    this.#startAdvanced(nowMs);
     this.#saveCheckpoint();
     this.#trim(nowMs);
+    this.ctx.waitUntil(this.#archive.step(nowMs).then(() => this.#watch(null)));
     this.#watch(overdue.length === SWEEP_LIMIT ? nowMs : null);
     this.#enqueue([...refs.map((ref) => ({ ...ref, atMs: nowMs })), ...replayed]);
     await this.#history.flush();
+    await this.#replays.fetchWanted();
+    await this.#flow.report();
     await this.#replays.report(this.#stream(), nowMs);
   }
 
@@ -264,10 +323,10 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     );
     // The checkpoint is that before this group; the group is open from here on, also for a checkpoint taken meanwhile.
     const entries = this.#log.append(fresh, nowMs, this.#checkpointNow());
-    fresh.forEach(({ endpointIds, orderedIds = [] }, index) => {
+    fresh.forEach(({ endpointIds, orderedIds = [], orderingKeys }, index) => {
       const entry = entries[index];
       if (entry === undefined) return;
-      this.#outbox.addOrdered(entry, orderedIds, nowMs);
+      this.#outbox.addOrdered(entry, orderedIds, orderingKeys, nowMs);
       // No job is sent for these: the alarm that follows finds them overdue.
       if (endpointIds.length > MAX_LOGGED_TARGETS) this.#outbox.addRows(entry, endpointIds, nowMs - SWEEP_GRACE_MS);
       else this.#outbox.add(entry, nowMs);
@@ -278,12 +337,14 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
   #startFirstAttempts(entries: readonly LogEntry[], bodies: readonly Uint8Array[]): void {
     const nowMs = Date.now();
     this.#history.schedule();
-    const queued = this.#firstAttempts.start(this.#stream(), entries, bodies, (offset, endpointIds) =>
+    const admitted = this.#flow.admitFirst(entries, nowMs);
+    const queued = this.#firstAttempts.start(this.#stream(), admitted, bodies, (offset, endpointIds) =>
       this.#outbox.claimFirst(offset, endpointIds, nowMs),
     );
     this.#enqueue(queued.map((ref) => ({ ...ref, atMs: nowMs })));
     this.#startAdvanced(nowMs);
-    if (entries.some((entry) => entry.matched > MAX_LOGGED_TARGETS)) this.#setAlarm(nowMs);
+    if (entries.some((entry) => entry.matched > MAX_LOGGED_TARGETS)) this.#alarm.set(nowMs);
+    if (admitted !== entries) this.#flow.pump(nowMs);
   }
 
   /** Applies results and sends what is to be tried again. Durable with the next commit, or the next checkpoint. */
@@ -293,16 +354,18 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     const answering = new Set<string>();
     for (const result of results) {
       const delivery = this.#outbox.settle(result, result.verdict, nowMs);
+      const comesAgain = this.#flow.settled(result, nowMs);
       if (delivery === null) continue;
       this.#history.settled(delivery, result, nowMs);
       if (result.verdict.status === "cancelled") this.#replays.endpointDeleted(delivery.endpointId, nowMs);
-      if (result.verdict.status === "open") due.push({ ...delivery, atMs: result.verdict.nextAttemptAtMs });
-      if (delivery.wasHeld && result.verdict.status !== "held") answering.add(delivery.endpointId);
+      if (result.verdict.status === "open" && comesAgain) due.push({ ...delivery, atMs: result.verdict.nextAttemptAtMs });
+      if (delivery.wasHeld && result.verdict.status !== "held" && this.#flow.isFree(delivery.endpointId)) answering.add(delivery.endpointId);
     }
-    for (const endpointId of answering) this.#release(endpointId);
+    for (const endpointId of answering) this.#flow.release(endpointId, nowMs);
     this.#enqueue(due);
     this.#startAdvanced(nowMs);
-    if (due.length > 0) this.#watch(null);
+    this.#flow.pump(nowMs);
+    if (due.length > 0 || answering.size > 0) this.#watch(null);
     this.#history.schedule();
     this.#scheduleCheckpoint();
   }
@@ -310,30 +373,27 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
   /** Starts what became the head of its lane. */
   #startAdvanced(nowMs: number): void {
     const work: Work[] = [];
-    for (const { offset, endpointId } of this.#outbox.takeAdvanced(nowMs)) {
+    for (const { offset, endpointId, reopenedAtMs } of this.#flow.admitHeads(this.#outbox.takeAdvanced(nowMs), nowMs)) {
       const found = this.#log.read(offset);
-      if (found !== null) work.push({ message: found.message, claims: [{ offset, endpointId, attemptNumber: 1 }] });
+      if (found === null) continue;
+      work.push({ message: found.message, claims: [{ offset, endpointId, attemptNumber: 1, ...reopening(reopenedAtMs) }] });
     }
     this.#firstAttempts.send(this.#stream(), work);
   }
 
-  /** Opens deliveries, again or for the first time; all are due at once. */
+  /** Opens deliveries, again or for the first time; those returned are due at once, the others are in their lanes. */
   #open(replayed: readonly Replayed[], nowMs: number): Due[] {
-    return replayed.map(({ entry: { offset, id: messageId, timeMs: messageTimeMs }, endpointId }) => {
+    return replayed.flatMap(({ entry, endpointId, lane }) => {
+      const { offset, id: messageId, timeMs: messageTimeMs } = entry;
       const delivery = { offset, endpointId, messageId, messageTimeMs };
-      this.#outbox.reopen(delivery, nowMs);
       this.#history.opened(delivery, nowMs, nowMs);
-      return { offset, endpointId, atMs: nowMs };
+      if (lane !== undefined) {
+        this.#outbox.reopenOrdered(entry, lane, nowMs);
+        return [];
+      }
+      this.#outbox.reopen(delivery, nowMs);
+      return [{ offset, endpointId, atMs: nowMs }];
     });
-  }
-
-  #release(endpointId: string): number {
-    const nowMs = Date.now();
-    const count = this.#outbox.release(endpointId, nowMs);
-    const due = this.#outbox.dueOf(endpointId, RELEASE_LIMIT);
-    this.#enqueue(due.map((ref) => ({ ...ref, atMs: nowMs })));
-    this.#watch(null);
-    return count;
   }
 
   /** Puts references on the queue; a queue that refuses is no loss, for the sweep finds what is overdue. */
@@ -381,8 +441,11 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
   #recover(): void {
     const nowMs = Date.now();
     // Nobody sends jobs for what a restart finds open: the alarm sweeps it.
-    const dueAtMs = nowMs + RECOVERY_DELAY_MS - SWEEP_GRACE_MS;
+    // Not all streams at the same moment, for they all start after an outage.
+    const delayMs = Math.round(RECOVERY_DELAY_MS * (1 + Math.random()));
+    const dueAtMs = nowMs + delayMs - SWEEP_GRACE_MS;
     this.#outbox.forgetAttempts(dueAtMs);
+    this.#outbox.probeAllBy(nowMs + delayMs);
     const { nextOffset, checkpoint } = this.#log;
     for (let offset = checkpoint.settledBefore; offset < nextOffset; ) {
       const entries = this.#log.entriesFrom(offset, 500);
@@ -390,34 +453,35 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
       offset = (entries.at(-1)?.offset ?? nextOffset) + 1;
     }
     this.#replays.retell(nowMs);
-    if (checkpoint.settledBefore < nextOffset) this.#setAlarm(nowMs + RECOVERY_DELAY_MS);
+    if (checkpoint.settledBefore < nextOffset) this.#alarm.set(nowMs + delayMs);
     this.#history.schedule();
+    this.#flow.pump(nowMs);
     this.#watch(null);
   }
 
   #trim(nowMs: number): void {
+    const removed = this.#retention.trim(this.#neededFrom(), nowMs);
+    if (removed) this.#outbox.forgetDeadBefore(this.#log.earliestOffset);
+    if (removed) this.#archive.trimmed(this.#log.earliestOffset);
+    this.#chosenIds.prune(nowMs);
+  }
+
+  /** The first message that is still to be delivered, or may be. */
+  #neededFrom(): number {
     const open = this.#outbox.lowestOpenOffset() ?? this.#log.nextOffset;
     const replayed = this.#replays.lowestOffset() ?? open;
-    const removed = this.#retention.trim(Math.min(open, replayed, this.#log.checkpoint.settledBefore), nowMs);
-    if (removed) this.#outbox.forgetDeadBefore(this.#log.earliestOffset);
-    this.#chosenIds.prune(nowMs);
+    return Math.min(open, replayed, this.#log.checkpoint.settledBefore);
   }
 
   /** Sees to it that the object wakes when something may be overdue, whatever happens to the process. */
   #watch(atMs: number | null): void {
     const nowMs = Date.now();
     // The alarm looks at everything again when it runs, so one that comes soon is enough.
-    if (this.#alarmAtMs !== null && this.#alarmAtMs <= nowMs + WATCH_INTERVAL_MS) return;
+    if (this.#alarm.comesBefore(nowMs + WATCH_INTERVAL_MS, nowMs)) return;
     const busy = this.#outbox.hasInFlight() || !this.#history.isIdle || !this.#commits.isEmpty || this.#committing;
     const wakes = [atMs, busy ? nowMs + WATCH_INTERVAL_MS : null, this.#outbox.nextWakeMs()];
-    wakes.push(this.#retention.nextTrimMs(), this.#replays.nextStepMs(nowMs));
-    this.#setAlarm(Math.min(...wakes.filter((wake) => wake !== null)));
-  }
-
-  #setAlarm(atMs: number): void {
-    if (!Number.isFinite(atMs) || (this.#alarmAtMs !== null && this.#alarmAtMs <= atMs)) return;
-    this.#alarmAtMs = atMs;
-    this.ctx.waitUntil(this.ctx.storage.setAlarm(Math.max(atMs, Date.now() + 1)));
+    wakes.push(this.#retention.nextTrimMs(), this.#replays.nextStepMs(nowMs), this.#archive.nextStepMs(), this.#flow.nextWakeMs());
+    this.#alarm.set(Math.min(...wakes.filter((wake) => wake !== null)));
   }
 
   /** The object learns its name from its first caller, and keeps it for alarms. */

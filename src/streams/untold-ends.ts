@@ -37,6 +37,21 @@ export class UntoldEnds {
     this.#isEmpty = false;
   }
 
+  /** Whether exactly this end is among them. */
+  has({ offset, endpointId, updatedAtMs }: HistoryDelivery): boolean {
+    const rows = this.#sql.exec(
+      "SELECT 1 FROM untold_ends WHERE offset = ? AND endpoint_id = ? AND updated_at = ?",
+      offset, endpointId, updatedAtMs,
+    );
+    return rows.toArray().length > 0;
+  }
+
+  /** Of the messages with such an end, the first; null when there is none. */
+  lowestOffset(): number | null {
+    if (this.#isEmpty) return null;
+    return this.#sql.exec<{ offset: number | null }>("SELECT min(offset) AS offset FROM untold_ends").one().offset;
+  }
+
   /** Some of them, at most `limit`. */
   some(limit: number): HistoryDelivery[] {
     return this.#sql

@@ -9,8 +9,8 @@ const pending = new Map<object, () => void>();
 const TERMINATION_GRACE_MS = 5000;
 
 /** Starts a TypeScript file of the bench as a process of its own, with typed arrays intact over its IPC channel. */
-export function forkScript(path: string, options: ForkOptions = {}): ChildProcess {
-  return track(fork(path, [], { ...options, serialization: "advanced", stdio: ["ignore", "inherit", "inherit", "ipc"] }));
+export function forkScript(path: string, args: readonly string[] = [], options: ForkOptions = {}): ChildProcess {
+  return track(fork(path, args, { ...options, serialization: "advanced", stdio: ["ignore", "inherit", "inherit", "ipc"] }));
 }
 
 export function spawnProgram(path: string, args: readonly string[], options: SpawnOptions): ChildProcess {

@@ -14,6 +14,8 @@ export type Wanted = {
   readonly queue?: string;
   readonly node?: string;
   readonly ordered?: true;
+  /** The attribute that its order is by. */
+  readonly orderingKey?: "colour";
   readonly retrySchedule?: readonly number[];
 };
 
@@ -28,7 +30,7 @@ export async function create(world: World, receiver: ChaosReceiver, random: Rand
   const place: Place = queue !== undefined ? `queue:${queue}` : node !== undefined ? `node:${node}` : label;
   const secret = newSecret(random);
   const entry: EndpointEntry = {
-    label, place, kind, patterns: topics, colour, ordered: wanted.ordered === true, secrets: [secret], createSentAtMs: Date.now(),
+    label, place, kind, patterns: topics, colour, ordered: wanted.ordered === true, orderedByColour: wanted.orderingKey === "colour", secrets: [secret], createSentAtMs: Date.now(),
     id: null, createdAtMs: null, deleteSentAtMs: null, deletedAtMs: null, rotating: false,
   };
   world.ledgers.endpoints.set(label, entry);
@@ -38,7 +40,7 @@ export async function create(world: World, receiver: ChaosReceiver, random: Rand
       ...(kind === "push" ? { url: `${receiver.url}/${label}` } : {}),
       ...(colour === null ? {} : { filter: { colour: [colour] } }),
       ...(queue === undefined ? {} : { queue }),
-      ...(entry.ordered ? { ordered: true } : {}),
+      ...(entry.ordered ? { ordered: true, orderingKey: wanted.orderingKey ?? null } : {}),
       ...(node === undefined ? {} : { node }),
       retrySchedule: wanted.retrySchedule ?? Array.from({ length: RETRY_STEPS }, () => random.int(1, 3)),
     },

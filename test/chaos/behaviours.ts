@@ -9,7 +9,8 @@ export type Behaviour = {
   readonly succeeds: boolean | null;
   /** Cuts the connection before the body was read. */
   readonly early?: true;
-  readonly answer: (request: IncomingMessage, response: ServerResponse) => void;
+  /** `hash` is that of the bytes that came. */
+  readonly answer: (request: IncomingMessage, response: ServerResponse, hash: string) => void;
 };
 
 /** `next` says how the next request of the phase is answered. */
@@ -23,7 +24,10 @@ const BOMB = gzipSync(Buffer.alloc(64 * 1024 * 1024));
 /** Of these, those a gateway may honour keep a delivery waiting for up to a day: the run sends it again at its end. */
 export const RETRY_AFTERS = ["0", "-1", "soon", "1e9", "99999999999999999999", "86400000", "999999999", "Thu, 01 Jan 1970 00:00:00 GMT", "Fri, 31 Dec 9999 23:59:59 GMT"];
 
-export const HEALTHY: Behaviour = { name: "204", succeeds: true, answer: (_request, response) => void response.writeHead(204).end() };
+/** The answer of a query of these bytes. */
+export const answerTo = (hash: string): string => `answer ${hash}`;
+
+export const HEALTHY: Behaviour = { name: "200", succeeds: true, answer: (_request, response, hash) => void response.writeHead(200).end(answerTo(hash)) };
 
 const fails = (code: number, headers: Record<string, string> = {}): Behaviour => ({
   name: `${code}${headers["retry-after"] === undefined ? "" : ` retry-after ${headers["retry-after"]}`}`,
@@ -96,10 +100,10 @@ const REDIRECTS: Behaviour = {
 };
 
 /** The behaviour of one subscriber over the run: health and trouble in turns, each for some seconds. */
-export function phasesOf(random: Random, totalMs: number): Phase[] {
+export function phasesOf(random: Random, totalMs: number, troubles: readonly Trouble[] = TROUBLES): Phase[] {
   const phases: Phase[] = [];
   for (let untilMs = 0; untilMs < totalMs; ) {
-    const trouble = phases.length % 2 === 0 ? null : random.pick(TROUBLES);
+    const trouble = phases.length % 2 === 0 ? null : random.pick(troubles);
     // What disables an endpoint, or makes it wait for a day, leaves time for the rest.
     untilMs += random.int(1_500, trouble === gone || trouble === throttled ? 2_500 : 9_000);
     phases.push({ untilMs, next: trouble === null ? () => HEALTHY : trouble(random) });
@@ -127,3 +131,6 @@ const TROUBLES: readonly Trouble[] = [
   failing, mixed, mixed, gone, throttled,
   ...[HANGS, DRIPS_HEAD, DRIPS_BODY, ENDLESS, COMPRESSED, BROKEN_GZIP, RESETS, RESETS_EARLY, REDIRECTS].map(always),
 ];
+
+/** For who answers queries: every one of them is a failure, so that it is no answer. */
+export const FAILURES: readonly Trouble[] = [failing, ...[HANGS, DRIPS_HEAD, RESETS, RESETS_EARLY, REDIRECTS].map(always)];

@@ -1,4 +1,4 @@
-import { type Arrival, type EndpointEntry, faultWithin, type Ledgers, type Sent } from "./ledgers.ts";
+import { type Arrival, earliestReal, type EndpointEntry, faultWithin, type Ledgers, type Sent, widestJump } from "./ledgers.ts";
 import type { History, HistoryDelivery } from "./history.ts";
 import { missing } from "./quiet.ts";
 
@@ -19,6 +19,7 @@ export function runChecks(evidence: Evidence): Check[] {
   const told = describer(evidence);
   return [
     checkAnswers(evidence),
+    checkQueries(evidence),
     checkComplete(evidence, told),
     checkHashes(evidence, told),
     checkNoInventions(evidence, told),
@@ -69,6 +70,22 @@ function checkAnswers({ ledgers, strays }: Evidence): Check {
     violations: [...ledgers.oddAnswers, ...strays.map((stray) => `stray: ${stray}`)],
   };
 }
+
+/** A wrong answer is among the odd ones; that none came in time needs a reason. */
+function checkQueries({ ledgers, startedAtMs }: Evidence): Check {
+  const { asked } = ledgers;
+  const count = (outcome: string): number => asked.filter((one) => one.outcome === outcome).length;
+  const late = asked.filter(({ outcome, fromMs, untilMs }) => outcome === "timed out" && !faultWithin(ledgers, ANY_FAULT, fromMs - FAULT_LINGERS_MS, untilMs));
+  return {
+    name: "every query is answered by its own answer, or a fault explains that none came",
+    counts: `${asked.length} asked, ${count("answered")} answered, ${count("timed out")} timed out, ${count("failed")} failed`,
+    violations: late.map(({ what, fromMs, untilMs }) => `${what}: no answer from +${fromMs - startedAtMs} ms to +${untilMs - startedAtMs} ms`),
+  };
+}
+
+const ANY_FAULT = ["kill", "stop", "sqs", "d1", "queue", "clock"] as const;
+/** A message of the queue that got lost is missed ten seconds later. */
+const FAULT_LINGERS_MS = 15_000;
 
 function checkComplete({ ledgers, history }: Evidence, told: Describe): Check {
   const expected = acknowledgedOf(ledgers).reduce((sum, { places }) => sum + places.length, 0);
@@ -149,14 +166,14 @@ function isExplained(ledgers: Ledgers, first: Arrival, duplicate: Arrival): bool
   return faultWithin(ledgers, pulled ? ["kill", "stop", "sqs"] : ["kill", "stop"], fromMs, duplicate.atMs);
 }
 
-/** At an ordered endpoint no message of a topic comes before the one ahead of it was taken, or given up. */
+/** At an ordered endpoint no message of a topic, or of its colour there, comes before the one ahead of it was taken, or given up. */
 function checkOrder({ ledgers, history }: Evidence, told: Describe): Check {
   const violations: string[] = [];
   let compared = 0;
-  for (const { label } of [...ledgers.endpoints.values()].filter(({ ordered }) => ordered)) {
+  for (const { label, orderedByColour } of [...ledgers.endpoints.values()].filter(({ ordered }) => ordered)) {
     const arrivals = Map.groupBy(ledgers.arrivals.filter((arrival) => arrival.label === label), ({ id }) => id);
     const sent = acknowledgedOf(ledgers).filter(({ id, offset }) => offset !== null && arrivals.has(id ?? ""));
-    for (const lane of Map.groupBy(sent, ({ what }) => what).values()) {
+    for (const lane of Map.groupBy(sent, ({ what, colour }) => (orderedByColour ? `${what} ${colour}` : what)).values()) {
       lane.sort((a, b) => (a.offset ?? 0) - (b.offset ?? 0));
       lane.forEach((message, index) => {
         const ahead = lane[index - 1];
@@ -174,11 +191,13 @@ function checkOrder({ ledgers, history }: Evidence, told: Describe): Check {
 
 function checkDeleted({ ledgers }: Evidence): Check {
   const deleted = [...ledgers.endpoints.values()].filter(({ deletedAtMs }) => deletedAtMs !== null);
-  const violations = ledgers.arrivals.flatMap(({ label, id, signed }) => {
+  const violations = ledgers.arrivals.flatMap(({ label, id, signed, atMs }) => {
     const deletedAtMs = ledgers.endpoints.get(label)?.deletedAtMs ?? null;
+    if (deletedAtMs === null || signed === undefined || atMs <= deletedAtMs) return [];
+    const signedAtMs = earliestReal(ledgers, signed.timestampMs, atMs);
     // The second it was signed in began after the answer: it was not under way then.
-    if (deletedAtMs === null || signed === undefined || signed.timestampMs <= deletedAtMs) return [];
-    return [`${id} at ${label}: deleted ${new Date(deletedAtMs).toISOString()}, signed ${new Date(signed.timestampMs).toISOString()}`];
+    if (signedAtMs <= deletedAtMs) return [];
+    return [`${id} at ${label}: deleted ${new Date(deletedAtMs).toISOString()}, signed ${new Date(signedAtMs).toISOString()}`];
   });
   return { name: "no request to an endpoint after its deletion was acknowledged", counts: `${deleted.length} deleted`, violations };
 }
@@ -187,7 +206,7 @@ function checkSignatures({ ledgers }: Evidence): Check {
   const pushed = ledgers.arrivals.filter(({ signed, hash }) => signed !== undefined && hash !== null);
   const violations = pushed.flatMap((arrival) => {
     const endpoint = ledgers.endpoints.get(arrival.label);
-    const fault = endpoint === undefined ? null : signatureFault(endpoint, arrival);
+    const fault = endpoint === undefined ? null : signatureFault(ledgers, endpoint, arrival);
     return fault === null ? [] : [`${arrival.id} at ${arrival.label} ${new Date(arrival.atMs).toISOString()}: ${fault}`];
   });
   const secrets = [...ledgers.endpoints.values()].reduce((sum, endpoint) => sum + endpoint.secrets.length, 0);
@@ -196,11 +215,13 @@ function checkSignatures({ ledgers }: Evidence): Check {
 
 const SETTLED_AFTER_MS = 2_500;
 
-function signatureFault({ secrets }: EndpointEntry, { atMs, signed }: Arrival): string | null {
+function signatureFault(ledgers: Ledgers, { secrets }: EndpointEntry, { atMs, signed }: Arrival): string | null {
   if (signed === undefined) return null;
-  const { by, timestampMs } = signed;
+  const { by } = signed;
   if (by.length === 0) return "no secret it ever had";
-  const expired = by.find(({ untilMs }) => untilMs < timestampMs);
+  const timestampMs = earliestReal(ledgers, signed.timestampMs, atMs);
+  // When an overlap ends is a time of the gateway's clock.
+  const expired = by.find(({ fromMs, untilMs }) => untilMs + widestJump(ledgers, fromMs, atMs) < timestampMs);
   if (expired !== undefined) return `signed with a secret that ended ${new Date(expired.untilMs).toISOString()}`;
   // The newest that was in force for long enough, if none was on its way since.
   const newest = secrets.findLast(({ fromMs }) => fromMs < atMs);

@@ -9,6 +9,7 @@ export type Place = string;
 /** A message that was sent, under whatever answer. */
 export type Sent = {
   readonly what: string;
+  readonly colour: string | null;
   readonly hash: string;
   readonly firstSentAtMs: number;
   /** Places where it must arrive if it is acknowledged: they matched for certain before it was sent. */
@@ -54,6 +55,7 @@ export type EndpointEntry = {
   readonly patterns: readonly string[];
   readonly colour: string | null;
   readonly ordered: boolean;
+  readonly orderedByColour: boolean;
   readonly secrets: SecretEntry[];
   readonly createSentAtMs: number;
   id: string | null;
@@ -64,7 +66,13 @@ export type EndpointEntry = {
 };
 
 /** A time in which something was broken on purpose. */
-export type Fault = { readonly kind: "kill" | "stop" | "sqs"; readonly fromMs: number; untilMs: number };
+export type Fault = { readonly kind: "kill" | "stop" | "sqs" | "d1" | "queue" | "clock"; readonly fromMs: number; untilMs: number };
+
+/** From when on the gateway's clock was off by how much, as far as the run knows: the change itself takes a moment. */
+export type Skew = { readonly sinceMs: number; readonly offsetMs: number };
+
+/** A query that was asked; it promises an answer, or none, and never another's. */
+export type Asked = { readonly what: string; readonly fromMs: number; untilMs: number; outcome: "answered" | "timed out" | "failed" | "open" };
 
 /** Caches of the gateway are never older than this, and the clock of a busy machine is not finer. */
 export const CERTAIN_AFTER_MS = 1_500;
@@ -76,6 +84,9 @@ export type Ledgers = {
   readonly arrivals: Arrival[];
   readonly endpoints: Map<string, EndpointEntry>;
   readonly faults: Fault[];
+  /** In the order of time. */
+  readonly skews: Skew[];
+  readonly asked: Asked[];
   /** `label id` of what was sent once more on request. */
   readonly resent: Set<string>;
   /** Answers that no fault explains, such as a refused publish. */
@@ -84,7 +95,7 @@ export type Ledgers = {
 
 export function newLedgers(): Ledgers {
   return {
-    sent: [], byHash: new Map(), byId: new Map(), arrivals: [], endpoints: new Map(), faults: [], resent: new Set(), oddAnswers: [],
+    sent: [], byHash: new Map(), byId: new Map(), arrivals: [], endpoints: new Map(), faults: [], skews: [], asked: [], resent: new Set(), oddAnswers: [],
   };
 }
 
@@ -135,4 +146,21 @@ export function patternMatches(pattern: string, topic: string): boolean {
 /** Whether a fault of these kinds lies within the time. */
 export function faultWithin(ledgers: Ledgers, kinds: readonly Fault["kind"][], fromMs: number, untilMs: number): boolean {
   return ledgers.faults.some((fault) => kinds.includes(fault.kind) && fault.fromMs <= untilMs && fault.untilMs >= fromMs);
+}
+
+/** A request that arrives was timed this long before at most. */
+const LONGEST_ON_ITS_WAY_MS = 3_000;
+
+/** The earliest real time of what the gateway's clock said about something that was seen at `seenAtMs`. */
+export function earliestReal({ skews }: Ledgers, toldMs: number, seenAtMs: number): number {
+  const before = skews.findLast(({ sinceMs }) => sinceMs < seenAtMs - LONGEST_ON_ITS_WAY_MS)?.offsetMs ?? 0;
+  const recent = skews.filter(({ sinceMs }) => sinceMs >= seenAtMs - LONGEST_ON_ITS_WAY_MS && sinceMs <= seenAtMs);
+  return toldMs - Math.max(before, ...recent.map(({ offsetMs }) => offsetMs));
+}
+
+/** By how much the gateway's clock went wrong, at most, in a time. */
+export function widestJump({ skews }: Ledgers, fromMs: number, untilMs: number): number {
+  const before = skews.findLast(({ sinceMs }) => sinceMs < fromMs - LONGEST_ON_ITS_WAY_MS)?.offsetMs ?? 0;
+  const offsets = [before, ...skews.filter(({ sinceMs }) => sinceMs >= fromMs - LONGEST_ON_ITS_WAY_MS && sinceMs <= untilMs).map(({ offsetMs }) => offsetMs)];
+  return Math.max(...offsets) - Math.min(...offsets);
 }

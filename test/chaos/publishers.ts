@@ -1,12 +1,15 @@
 import { randomUUID } from "node:crypto";
 import { signMessage, type SnsSimulator } from "../../src/local/sns-simulator/index.ts";
-import { acknowledge, certainlyMatching, enter, hashOf, type Place, type Sent } from "./ledgers.ts";
+import { answerTo } from "./behaviours.ts";
+import { acknowledge, type Asked, certainlyMatching, enter, hashOf, type Place, type Sent } from "./ledgers.ts";
 import type { Random } from "./random.ts";
 import { ask, pause, type Said, type World } from "./world.ts";
 
 export const TOPICS = ["chaos.orders.created", "chaos.orders.paid", "chaos.users.joined"] as const;
 export const SNS_TOPIC = "chaos.sns";
 export const QUEUES = ["work", "jobs"] as const;
+/** Queues of queries: one whose members are pushed to, one that is pulled from. */
+export const QUERY_QUEUES = ["asks", "polls"] as const;
 export const NODES = ["steady-node", "moving-node"] as const;
 const COLOURS = ["red", "blue"] as const;
 
@@ -63,6 +66,7 @@ function draftDirect(random: Random): Draft {
 function enterDraft(world: World, draft: Draft): Sent {
   return enter(world.ledgers, {
     what: Object.entries(draft.address).flat().join(" "),
+    colour: draft.colour,
     hash: hashOf(draft.bytes),
     firstSentAtMs: Date.now(),
     places: draft.places,
@@ -89,6 +93,8 @@ export async function runPublishers(world: World, sns: { readonly simulator: Sns
     loop("direct", 400, (random) => sendOne(world, random, draftDirect(random))),
     loop("batches", 1_500, (random) => sendBatch(world, random)),
     loop("sns", 500, (random) => sendBySns(world, random, sns)),
+    loop("queries a", 600, (random) => askQuery(world, random)),
+    loop("queries b", 600, (random) => askQuery(world, random)),
   ]);
 }
 
@@ -111,6 +117,27 @@ async function sendOne(world: World, random: Random, draft: Draft): Promise<void
   await untilAnswered(world, safety !== "none", `POST ${path}`, () => ask(world, "POST", path, { raw: draft.bytes, headers }), ({ json }) =>
     acknowledge(world.ledgers, sent, json),
   );
+}
+
+const QUERY_TIMEOUT_SECONDS = 8;
+
+/** Asks and waits. Whatever comes of it, the message promises nothing beyond its answer. */
+async function askQuery(world: World, random: Random): Promise<void> {
+  const queue = random.pick(QUERY_QUEUES);
+  const draft: Draft = { address: { command: `${queue}/ask` }, ...makeBytes(random), colour: null, places: [] };
+  const { hash } = enterDraft(world, draft);
+  await world.up;
+  const asked: Asked = { what: `query ${queue}`, fromMs: Date.now(), untilMs: Number.POSITIVE_INFINITY, outcome: "open" };
+  world.ledgers.asked.push(asked);
+  const said = await ask(world, "POST", `/v1/queries/${queue}/ask?timeout=${QUERY_TIMEOUT_SECONDS}`, {
+    raw: draft.bytes, headers: { "content-type": draft.contentType },
+  });
+  asked.untilMs = Date.now();
+  asked.outcome = said?.status === 200 ? "answered" : said?.status === 504 ? "timed out" : "failed";
+  if (said === null || said.status === 504 || said.status === 503 || said.status === 500) return;
+  if (said.status !== 200 || said.text !== answerTo(hash)) {
+    world.ledgers.oddAnswers.push(`query ${queue} ${hash}: ${said.status} ${said.text.slice(0, 300)}`);
+  }
 }
 
 async function sendBatch(world: World, random: Random): Promise<void> {

@@ -1,3 +1,4 @@
+import { answerTo } from "./behaviours.ts";
 import { type Arrival, hashOf, type Place } from "./ledgers.ts";
 import type { Random } from "./random.ts";
 import { ask, pause, type World } from "./world.ts";
@@ -11,8 +12,8 @@ export type Puller = {
   readonly stop: () => Promise<void>;
 };
 
-/** Pulls until stopped: acknowledges, crashes before it does, or gives back. */
-export function startPuller(world: World, place: Place, path: string): Puller {
+/** Pulls until stopped: acknowledges, crashes before it does, or gives back. `answers`: what comes are queries. */
+export function startPuller(world: World, place: Place, path: string, answers = false): Puller {
   const random = world.random.fork(`puller ${place}`);
   const unsettled = new Map<string, number>();
   let healed = false;
@@ -27,7 +28,8 @@ export function startPuller(world: World, place: Place, path: string): Puller {
       return { receipt: message.receipt, arrival: enterPulled(world, place, message) };
     });
     if (taken.length === 0) return;
-    const act = healed ? "ack" : random.pick(["ack", "ack", "ack", "ack half", "crash", "nack"] as const);
+    if (answers) await Promise.all(taken.map(({ arrival: { id, hash } }) => reply(world, id, hash ?? "")));
+    const act = healed || answers ? "ack" : random.pick(["ack", "ack", "ack", "ack half", "crash", "nack"] as const);
     await settle(world, random, path, act, taken, unsettled);
   };
   const run = async (): Promise<void> => {
@@ -57,6 +59,13 @@ function enterPulled({ ledgers }: World, place: Place, message: any): Arrival {
   };
   ledgers.arrivals.push(arrival);
   return arrival;
+}
+
+/** Without an answer it may have arrived all the same; what is too late is told so. */
+async function reply(world: World, id: string, hash: string): Promise<void> {
+  const said = await ask(world, "POST", `/v1/messages/${id}/reply`, { raw: Buffer.from(answerTo(hash)), headers: { "content-type": "text/plain" } });
+  if (said === null || said.status === 202 || said.status === 410 || said.status === 409 || said.status >= 500) return;
+  world.ledgers.oddAnswers.push(`reply to ${id}: ${said.status} ${said.text}`);
 }
 
 type Act = "ack" | "ack half" | "crash" | "nack";

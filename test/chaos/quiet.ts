@@ -28,11 +28,12 @@ export async function healEndpoints(world: World): Promise<void> {
 /** Sends again what a subscriber held back for up to a day by its `Retry-After`. */
 export async function resendHeldBack(world: World, heldBack: ReadonlySet<string>): Promise<void> {
   const { ledgers } = world;
-  const done = new Set(ledgers.arrivals.filter(({ succeeded }) => succeeded === true).map(({ label, id }) => `${label} ${id}`));
+  // The last one counts: a success before it may have been forgotten with a kill.
+  const last = new Map(ledgers.arrivals.map((arrival) => [`${arrival.label} ${arrival.id}`, arrival.succeeded]));
   for (const key of heldBack) {
     const [label = "", id = ""] = key.split(" ");
     const endpoint = ledgers.endpoints.get(label);
-    if (done.has(key) || endpoint?.id === undefined || endpoint.deleteSentAtMs !== null) continue;
+    if (last.get(key) === true || endpoint?.id === undefined || endpoint.deleteSentAtMs !== null) continue;
     ledgers.resent.add(`${endpoint.place} ${id}`);
     const topic = endpoint.patterns.length > 0 ? { endpointId: endpoint.id } : {};
     await insist(world, "POST", `/v1/messages/${encodeURIComponent(id)}/resend`, { body: topic });
@@ -49,10 +50,14 @@ export function missing({ sent, arrivals, endpoints }: Ledgers): Missing[] {
     .filter(({ place }) => (endpoints.get(place)?.deleteSentAtMs ?? null) === null);
 }
 
+/** How often it is said what is waited for. */
+const SAY_EVERY_MS = 15_000;
+
 /** Waits until everything has come and nothing comes any more; false when that is not so in time. */
-export async function awaitQuiet(world: World, timeoutMs: number): Promise<boolean> {
+export async function awaitQuiet(world: World, timeoutMs: number, say: (line: string) => void): Promise<boolean> {
   const { ledgers } = world;
   const deadline = Date.now() + timeoutMs;
+  let sayAtMs = Date.now() + SAY_EVERY_MS;
   const dead = new Set<Missing["sent"]>();
   while (Date.now() < deadline) {
     await delay(LOOK_EVERY_MS);
@@ -60,6 +65,11 @@ export async function awaitQuiet(world: World, timeoutMs: number): Promise<boole
     if (Date.now() - lastAtMs < QUIET_MS) continue;
     const open = missing(ledgers).filter(({ sent }) => !dead.has(sent));
     if (open.length === 0) return true;
+    if (Date.now() > sayAtMs) {
+      const first = open.slice(0, 3).map(({ sent: { id, what }, place }) => `${id} on ${what} at ${place}`);
+      say(`waiting for ${open.length}: ${first.join("; ")}`);
+      sayAtMs = Date.now() + SAY_EVERY_MS;
+    }
     // What is dead by now will not come: history says so.
     for (const { sent } of open.slice(0, 20)) {
       const said = await ask(world, "GET", `/v1/messages/${encodeURIComponent(sent.id ?? "")}/deliveries`);

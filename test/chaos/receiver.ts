@@ -9,7 +9,7 @@ export type ChaosReceiver = {
   readonly host: string;
   /** From now on this endpoint answers by these phases, and well after the last. */
   readonly behave: (label: string, phases: readonly Phase[]) => void;
-  /** Everybody answers 204 from now on. */
+  /** Everybody answers well from now on. */
   readonly heal: () => void;
   /** `label id` of what was answered with a `Retry-After` that may hold it back for long. */
   readonly heldBack: ReadonlySet<string>;
@@ -61,9 +61,10 @@ export async function startChaosReceiver(ledgers: Ledgers): Promise<ChaosReceive
     const body = Buffer.concat(chunks);
     const signed = { timestampMs: arrival.signed?.timestampMs ?? 0, by: signersOf(endpoint, request, body) };
     const late = Date.now() - arrival.atMs > SURELY_IN_TIME_MS || response.destroyed;
-    ledgers.arrivals.push({ ...arrival, hash: hashOf(body), signed, ...(late && behaviour.succeeds !== false ? { succeeded: null } : {}) });
+    const hash = hashOf(body);
+    ledgers.arrivals.push({ ...arrival, hash, signed, ...(late && behaviour.succeeds !== false ? { succeeded: null } : {}) });
     if (behaviour.name.includes("retry-after")) heldBack.add(`${label} ${id}`);
-    behaviour.answer(request, response);
+    behaviour.answer(request, response, hash);
   };
   const server = createServer((request, response) => {
     response.on("error", () => response.destroy());

@@ -4,13 +4,14 @@ import { startSnsSimulator } from "../../src/local/sns-simulator/index.ts";
 import { startGateway } from "../system/gateway.ts";
 import { startSeverableProxy } from "../system/severable-proxy.ts";
 import { administer, create, type Wanted } from "./administrator.ts";
-import { phasesOf } from "./behaviours.ts";
+import { FAILURES, phasesOf } from "./behaviours.ts";
 import { type Check, runChecks } from "./checks.ts";
+import { type Control, startControl } from "./control.ts";
 import { deadLetterIds } from "./dead-letters.ts";
-import { injectFaults } from "./faults.ts";
+import { faultyEnvironment, injectFaults } from "./faults.ts";
 import { readHistory } from "./history.ts";
 import { CERTAIN_AFTER_MS, newLedgers } from "./ledgers.ts";
-import { BOUND_QUEUES, NODES, QUEUES, runPublishers, SNS_TOPIC } from "./publishers.ts";
+import { BOUND_QUEUES, NODES, QUERY_QUEUES, QUEUES, runPublishers, SNS_TOPIC } from "./publishers.ts";
 import { startPuller } from "./pullers.ts";
 import { awaitQuiet, healEndpoints, resendHeldBack } from "./quiet.ts";
 import { randomOf } from "./random.ts";
@@ -21,6 +22,8 @@ export type ChaosOptions = {
   readonly seed: string;
   readonly durationMs: number;
   readonly say: (line: string) => void;
+  /** Ends the gateway with the run. */
+  readonly signal?: AbortSignal;
 };
 
 export type ChaosReport = {
@@ -39,6 +42,13 @@ export type Counts = {
   readonly kills: number;
   readonly stops: number;
   readonly sqsOutages: number;
+  readonly d1Troubles: number;
+  readonly queueTroubles: number;
+  readonly clockJumps: number;
+  /** Answered, of those asked. */
+  readonly queries: string;
+  /** Calls to D1 and the queue that were tampered with, by what was done to them. */
+  readonly tampered: string;
   readonly resent: number;
   readonly seconds: number;
 };
@@ -57,16 +67,19 @@ const FIXED: readonly Wanted[] = [
   { label: "brittle", topics: ["chaos.orders.paid"], retrySchedule: [1] },
   { label: "steady-ordered", topics: ["chaos.orders.*"], ordered: true },
   { label: "ordered", topics: ["chaos.orders.*"], ordered: true },
+  { label: "ordered-by-colour", topics: ["chaos.orders.*"], ordered: true, orderingKey: "colour" },
   { label: "sns", topics: [SNS_TOPIC] },
   { label: "steady-member", queue: "work" },
   { label: "member-a", queue: "work" },
   { label: "member-b", queue: "work" },
   { label: "node", node: NODES[0] },
+  { label: "steady-asked", queue: QUERY_QUEUES[0] },
+  { label: "asked", queue: QUERY_QUEUES[0] },
   { label: "steady-pull", kind: "pull", topics: ["chaos.orders.*"] },
 ];
 
 /** One run: traffic and faults for the time given, then healing, quiet and the checks. */
-export async function runChaos({ seed, durationMs, say }: ChaosOptions): Promise<ChaosReport> {
+export async function runChaos({ seed, durationMs, say, signal }: ChaosOptions): Promise<ChaosReport> {
   const random = randomOf(seed);
   const ledgers = newLedgers();
   const startedAtMs = Date.now();
@@ -74,10 +87,12 @@ export async function runChaos({ seed, durationMs, say }: ChaosOptions): Promise
   const sqs = await startSeverableProxy(Number(new URL(await emulator.listen({ host: "127.0.0.1", port: 0 })).port));
   const simulator = await startSnsSimulator();
   const receiver = await startChaosReceiver(ledgers);
+  const control = await startControl();
   const gateway = await startGateway({
-    env: { POSTERN_ALLOW_HOSTS: receiver.host, POSTERN_MAILBOX: "sqs", POSTERN_SQS_ENDPOINT: sqs.url, POSTERN_SNS_ENDPOINT: simulator.url, ...KEYS },
+    env: { ...faultyEnvironment(control), POSTERN_ALLOW_HOSTS: receiver.host, POSTERN_MAILBOX: "sqs", POSTERN_SQS_ENDPOINT: sqs.url, POSTERN_SNS_ENDPOINT: simulator.url, ...KEYS },
   });
   const world: World = { random, ledgers, gateway, up: Promise.resolve(), stopping: false };
+  signal?.addEventListener("abort", () => void world.gateway.dispose().finally(() => process.exit(1)));
   try {
     const { topicArn, sourceId } = await setUp(world, receiver, durationMs);
     const pullers = startPullers(world, fixedMailboxes(world));
@@ -85,7 +100,7 @@ export async function runChaos({ seed, durationMs, say }: ChaosOptions): Promise
     const traffic = Promise.all([
       runPublishers(world, { simulator, topicArn, sourceId }),
       administer(world, receiver, durationMs),
-      injectFaults(world, sqs),
+      injectFaults(world, { sqs, control }, durationMs),
     ]);
     await Promise.race([delay(durationMs), traffic]);
     world.stopping = true;
@@ -95,7 +110,7 @@ export async function runChaos({ seed, durationMs, say }: ChaosOptions): Promise
     await healAll(world, receiver);
     pullers.push(...startPullers(world, movingMailboxes(world)));
     for (const { puller } of pullers) puller.heal();
-    const quiet = await awaitQuiet(world, QUIET_TIMEOUT_MS + durationMs / 4);
+    const quiet = await awaitQuiet(world, QUIET_TIMEOUT_MS + durationMs / 4, say);
     say(quiet ? "quiet: checking" : "it did not become quiet in time: checking");
     await Promise.all(pullers.map(({ puller }) => puller.stop()));
     const history = await readHistory(world, ledgers.sent.filter(({ acknowledgedAtMs }) => acknowledgedAtMs !== null));
@@ -105,17 +120,17 @@ export async function runChaos({ seed, durationMs, say }: ChaosOptions): Promise
       return { place, receivesById: puller.unsettled, deadLetters };
     }));
     const checks = runChecks({ ledgers, history, strays: receiver.strays, unsettled, startedAtMs });
-    return { checks, counts: count(world, startedAtMs), logs: world.gateway.logs() };
+    return { checks, counts: count(world, control, startedAtMs), logs: world.gateway.logs() };
   } finally {
     world.stopping = true;
     await world.gateway.dispose();
-    await Promise.all([receiver.close(), simulator.close(), sqs.close()]);
+    await Promise.all([receiver.close(), simulator.close(), sqs.close(), control.close()]);
     await emulator.close();
   }
 }
 
 async function setUp(world: World, receiver: ChaosReceiver, durationMs: number): Promise<{ topicArn: string; sourceId: string }> {
-  for (const queue of QUEUES) {
+  for (const queue of [...QUEUES, ...QUERY_QUEUES]) {
     const topics = BOUND_QUEUES.filter((bound) => bound.queue === queue).map(({ topic }) => topic);
     await insist(world, "PUT", `/v1/queues/${queue}`, { body: { topics, maxReceives: 1000 } });
   }
@@ -123,7 +138,7 @@ async function setUp(world: World, receiver: ChaosReceiver, durationMs: number):
     const random = world.random.fork(`endpoint ${wanted.label}`);
     const { id } = await create(world, receiver, random, wanted);
     if (id === null) throw new Error(`${wanted.label} could not be created: ${world.ledgers.oddAnswers.join("; ")}`);
-    if (!wanted.label.startsWith("steady")) receiver.behave(wanted.label, phasesOf(random, durationMs));
+    if (!wanted.label.startsWith("steady")) receiver.behave(wanted.label, phasesOf(random, durationMs, wanted.queue === QUERY_QUEUES[0] ? FAILURES : undefined));
   }
   const topicArn = "arn:aws:sns:us-east-1:123456789012:chaos";
   const source = await insist(world, "POST", "/v1/sources", { body: { kind: "sns", topicArns: [topicArn], topic: SNS_TOPIC } });
@@ -131,12 +146,13 @@ async function setUp(world: World, receiver: ChaosReceiver, durationMs: number):
   return { topicArn, sourceId: source.json.id };
 }
 
-type PulledPlace = { readonly place: string; readonly path: string };
+type PulledPlace = { readonly place: string; readonly path: string; readonly answers?: true };
 
 function fixedMailboxes({ ledgers }: World): PulledPlace[] {
   return [
     { place: "steady-pull", path: `/v1/endpoints/${ledgers.endpoints.get("steady-pull")?.id}` },
     { place: "queue:jobs", path: "/v1/queues/jobs" },
+    { place: "queue:polls", path: "/v1/queues/polls", answers: true },
   ];
 }
 
@@ -148,7 +164,7 @@ function movingMailboxes({ ledgers }: World): PulledPlace[] {
 }
 
 function startPullers(world: World, places: readonly PulledPlace[]) {
-  return places.map(({ place, path }) => ({ place, puller: startPuller(world, place, path) }));
+  return places.map(({ place, path, answers }) => ({ place, puller: startPuller(world, place, path, answers) }));
 }
 
 /** Whatever was stopped flows again, and everybody a message may wait for is there. */
@@ -159,7 +175,7 @@ async function healAll(world: World, receiver: ChaosReceiver): Promise<void> {
   await resendHeldBack(world, receiver.heldBack);
 }
 
-function count({ ledgers }: World, startedAtMs: number): Counts {
+function count({ ledgers }: World, control: Control, startedAtMs: number): Counts {
   const faults = (kind: string): number => ledgers.faults.filter((fault) => fault.kind === kind).length;
   return {
     sent: ledgers.sent.length,
@@ -169,6 +185,11 @@ function count({ ledgers }: World, startedAtMs: number): Counts {
     kills: faults("kill"),
     stops: faults("stop"),
     sqsOutages: faults("sqs"),
+    d1Troubles: faults("d1"),
+    queueTroubles: faults("queue"),
+    clockJumps: faults("clock"),
+    queries: `${ledgers.asked.filter(({ outcome }) => outcome === "answered").length}/${ledgers.asked.length}`,
+    tampered: [...control.done].map(([what, times]) => `${times} × ${what}`).join(" + "),
     resent: ledgers.resent.size,
     seconds: Math.round((Date.now() - startedAtMs) / 1000),
   };

@@ -16,7 +16,7 @@ export type World = {
 };
 
 /** What was answered; null when nothing was. */
-export type Said = { readonly status: number; readonly json: any } | null;
+export type Said = { readonly status: number; readonly text: string; readonly json: any } | null;
 
 const NO_ANSWER_AFTER_MS = 45_000;
 
@@ -44,7 +44,7 @@ export async function ask({ gateway }: Pick<World, "gateway">, method: string, p
     });
     const text = await response.text();
     const isJson = /json/.test(response.headers.get("content-type") ?? "") && text !== "";
-    return { status: response.status, json: isJson ? JSON.parse(text) : undefined };
+    return { status: response.status, text, json: isJson ? JSON.parse(text) : undefined };
   } catch {
     return null; // the connection broke, or the answer did not come
   }

@@ -248,6 +248,8 @@ async function driveTraffic(gateway: Gateway, receiver: Receiver, ask: Ask): Pro
     const { headers, body } = github(secret, '"not a secret at all"', "push", secret.length.toString());
     await ask("POST", source.json.url, { token: null, headers, raw: body });
   }
+  const opened = await openPortal(gateway, ask);
+  const callback = await askForPermission(gateway, receiver, ask);
   for (const method of ["GET", "DELETE", "PROPFIND"]) await ask(method, `/v1/endpoints?token=${CANARIES.wrongToken}&access_token=${CANARIES.wrongToken}`, { token: CANARIES.wrongToken });
   await ask("GET", "/v1/messages?cursor=wrong", { headers: { cookie: `session=${CANARIES.wrongToken}` } });
   await ask("POST", `/v1/endpoints/${id}/test`, { body: {} });
@@ -259,5 +261,28 @@ async function driveTraffic(gateway: Gateway, receiver: Receiver, ask: Ask): Pro
   );
   for (const endpointId of [id, generated.json.id]) await ask("GET", `/v1/endpoints/${endpointId}/attempts`);
   for (const path of ["", "/deliveries", "/content"]) await ask("GET", `/v1/messages/${messageId}${path}`);
-  return { generatedSecret: generated.json.secret, apiToken: token.json.token };
+  return { generatedSecret: generated.json.secret, apiToken: token.json.token, ...opened, callback };
+}
+
+/** A portal session, and a code that is not used; both are used where they should not be, too. */
+async function openPortal(gateway: Gateway, ask: Ask): Promise<Record<string, string>> {
+  const makeCode = async (): Promise<string> => (await call(gateway, "POST", "/v1/portal-codes", { body: {} })).json.code;
+  const [portalCode, unusedCode] = [await makeCode(), await makeCode()];
+  const portalToken: string = (await call(gateway, "POST", "/v1/portal-sessions", { token: null, body: { code: portalCode } })).json.token;
+  await ask("POST", "/v1/portal-sessions", { token: null, body: { code: portalCode } });
+  await ask("POST", `/v1/portal-sessions?code=${unusedCode}`, { token: null, body: { wrong: unusedCode } });
+  await ask("GET", "/v1/endpoints", { token: portalToken });
+  await ask("POST", "/v1/tokens", { token: portalToken, body: { name: "x", scopes: ["read"] } });
+  return { portalCode, unusedCode, portalToken };
+}
+
+/** The key of a callback that was used, and used again. */
+async function askForPermission(gateway: Gateway, receiver: Receiver, ask: Ask): Promise<string> {
+  const made = await call(gateway, "POST", "/v1/endpoints", { body: { kind: "push", url: `${receiver.url}/asked`, handshake: true } });
+  const asked = () => receiver.requests.find(({ path, method }) => path === "/asked" && method === "OPTIONS")?.headers["webhook-request-callback"];
+  await receiver.until(() => asked() !== undefined);
+  const { pathname } = new URL(asked() ?? "");
+  for (let times = 0; times < 2; times++) await call(gateway, "GET", pathname, { token: null });
+  await ask("GET", `/v1/endpoints/${made.json.id}/handshake`);
+  return pathname.slice("/handshakes/".length);
 }

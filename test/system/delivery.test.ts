@@ -173,7 +173,8 @@ describe("retries", () => {
     expect(arrivals("retries.gone")).toHaveLength(1);
     expect((await call(gateway, "POST", `/v1/endpoints/${endpointId}/enable`)).json.status).toBe("active");
     await receiver.until(() => new Set(arrivals("retries.gone").slice(1).map(({ headers }) => headers["webhook-id"])).size === 2);
-    expect(arrivals("retries.gone").slice(1).map(({ headers }) => headers["webhook-id"]).sort()).toEqual([first.id, second.id].sort());
+    const after = arrivals("retries.gone").slice(1).map(({ headers }) => [headers["webhook-id"], headers["postern-attempt"]]);
+    expect(new Map(after as [string, string][])).toEqual(new Map([[first.id, "2"], [second.id, "1"]]));
   });
 
   it("records a connection that is refused", async () => {

@@ -69,6 +69,22 @@ describe("the corpora", () => {
     }
   }, 120_000);
 
+  it("of sizes: no operation takes more than it can hold, nor a text that is longer than any can be", async () => {
+    const routes = operationsOf(document).filter(({ detail }) => detail.requestBody?.content?.["application/json"] !== undefined);
+    for (const operation of routes) {
+      const path = operation.path.replaceAll(/\{[^}]+\}/g, "nothing");
+      const headers = { "content-type": "application/json" };
+      const schema = resolved(document, operation.detail.requestBody.content["application/json"].schema);
+      const long = Object.keys(schema.properties ?? {}).map((name) => JSON.stringify({ [name]: "x".repeat(100_000) }));
+      // a batch may be larger, and is no object of a name
+      for (const body of [...long, JSON.stringify({ name: "x".repeat(256 * 1024) })]) {
+        const answer = await send(operation.method, { path, headers, body });
+        expect(answer?.status, `${operation.method} ${path} with ${body.slice(0, 30)}`).toBeGreaterThanOrEqual(400);
+        expect(answer?.status, `${operation.method} ${path} with ${body.slice(0, 30)}`).toBeLessThan(500);
+      }
+    }
+  }, 120_000);
+
   it.each(["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE"])("of request targets never break anything (%s)", async (method) => {
     for (const target of RAW_TARGETS) {
       const answer = await overTheWire(`${method} ${target} HTTP/1.1`, []);

@@ -3,6 +3,8 @@ export type Ids = {
   readonly tenant: string;
   readonly endpoint: string;
   readonly push: string;
+  /** Asks its receiver before anything is sent. */
+  readonly asking: string;
   readonly subscription: string;
   readonly queue: string;
   readonly source: string;
@@ -14,6 +16,7 @@ export type Ids = {
   readonly topic: string;
   readonly node: string;
   readonly stream: string;
+  readonly streamSubscription: string;
   readonly consumer: string;
   readonly job: string;
   readonly cursor: string;
@@ -65,6 +68,8 @@ export const ROWS: Readonly<Record<string, Row>> = {
   "POST /v1/endpoints/:id/resume": same(({ push }) => ({ path: `/v1/endpoints/${push}/resume` })),
   "POST /v1/endpoints/:id/enable": same(({ push }) => ({ path: `/v1/endpoints/${push}/enable` })),
   "POST /v1/endpoints/:id/test": same(({ push }) => ({ path: `/v1/endpoints/${push}/test`, body: {} })),
+  "GET /v1/endpoints/:id/handshake": same(({ asking }) => ({ path: `/v1/endpoints/${asking}/handshake` })),
+  "POST /v1/endpoints/:id/handshake": same(({ asking }) => ({ path: `/v1/endpoints/${asking}/handshake` })),
   "GET /v1/endpoints/:id/attempts": same(({ push, cursor }) => ({ path: `/v1/endpoints/${push}/attempts?cursor=${cursor}` })),
   "GET /v1/endpoints/:id/stats": same(({ push }) => ({ path: `/v1/endpoints/${push}/stats` })),
   "POST /v1/endpoints/:id/recover": same(({ push }) => ({ path: `/v1/endpoints/${push}/recover`, body: { since: LOG_TIME } })),
@@ -80,7 +85,7 @@ export const ROWS: Readonly<Record<string, Row>> = {
   "GET /v1/queues/:queue": same(({ queue }) => ({ path: `/v1/queues/${queue}` })),
   "POST /v1/queues/:queue/purge": same(({ queue }) => ({ path: `/v1/queues/${queue}/purge` })),
   "POST /v1/queues/:queue/redrive": same(({ queue }) => ({ path: `/v1/queues/${queue}/redrive` })),
-  "DELETE /v1/queues/:queue": same(({ queue }) => ({ path: `/v1/queues/${queue}?force=true` })),
+  "DELETE /v1/queues/:queue": same(({ queue }) => ({ path: `/v1/queues/${queue}` })),
 
   "GET /v1/endpoints/:id/messages": same(({ endpoint }) => ({ path: `/v1/endpoints/${endpoint}/messages` })),
   "GET /v1/queues/:queue/messages": same(({ queue }) => ({ path: `/v1/queues/${queue}/messages` })),
@@ -110,6 +115,32 @@ export const ROWS: Readonly<Record<string, Row>> = {
   "PUT /v1/stream/:path{.+}": same(({ stream }) => ({
     path: `/v1/stream/fork-of-${stream}`, headers: { "stream-forked-from": `/v1/stream/${stream}` },
   })),
+  "GET /v1/stream/__ds/subscriptions/:id": same(({ streamSubscription }) => ({ path: `/v1/stream/__ds/subscriptions/${streamSubscription}` })),
+  "POST /v1/stream/__ds/subscriptions/:id/streams": same(({ streamSubscription }) => ({
+    path: `/v1/stream/__ds/subscriptions/${streamSubscription}/streams`, body: { streams: ["mine"] },
+  })),
+  "DELETE /v1/stream/__ds/subscriptions/:id/streams/:path{.+}": same(({ streamSubscription, stream }) => ({
+    path: `/v1/stream/__ds/subscriptions/${streamSubscription}/streams/${stream}`,
+  })),
+  "POST /v1/stream/__ds/subscriptions/:id/claim": same(({ streamSubscription }) => ({
+    path: `/v1/stream/__ds/subscriptions/${streamSubscription}/claim`, body: { worker: "asker" },
+  })),
+  "POST /v1/stream/__ds/subscriptions/:id/ack": same(({ streamSubscription }) => ({
+    path: `/v1/stream/__ds/subscriptions/${streamSubscription}/ack`, body: { wake_id: "w", generation: 1, done: true },
+  })),
+  "POST /v1/stream/__ds/subscriptions/:id/callback": same(({ streamSubscription }) => ({
+    path: `/v1/stream/__ds/subscriptions/${streamSubscription}/callback`, body: { wake_id: "w", generation: 1, done: true },
+  })),
+  "POST /v1/stream/__ds/subscriptions/:id/release": same(({ streamSubscription }) => ({
+    path: `/v1/stream/__ds/subscriptions/${streamSubscription}/release`, body: { wake_id: "w", generation: 1 },
+  })),
+  "DELETE /v1/stream/__ds/subscriptions/:id": same(({ streamSubscription }) => ({ path: `/v1/stream/__ds/subscriptions/${streamSubscription}` })),
+  // after those that ask for it: this one makes it, as the asker's own
+  "PUT /v1/stream/__ds/subscriptions/:id": same(({ streamSubscription, stream }) => ({
+    path: `/v1/stream/__ds/subscriptions/${streamSubscription}`, body: { type: "pull-wake", streams: [stream], wake_stream: "mine/wakes" },
+  })),
+  // Public keys, for receivers who have no token.
+  "GET /v1/stream/__ds/jwks.json": open(({ tenant }) => ({ path: `/v1/stream/__ds/jwks.json?tenant=${tenant}` })),
   "GET /v1/tail": same(({ topic, cursor }) => ({ path: `/v1/tail?topic=${topic}&since=${LOG_TIME}`, headers: { "last-event-id": cursor } })),
   "GET /v1/topics": list("/v1/topics"),
   "GET /v1/topics/:topic": same(({ topic }) => ({ path: `/v1/topics/${topic}` })),
@@ -146,6 +177,10 @@ export const ROWS: Readonly<Record<string, Row>> = {
   // The address a sender is given: who knows it may send to it, and is judged by the signature.
   "POST /in/:sourceId": open(() => ({ path: "/in/src_00000000000000000000000000", raw: "{}" })),
 
+  // The callback of a receiver, which has it from a handshake: who knows it says yes for the receiver.
+  "GET /handshakes/:key": open(() => ({ path: `/handshakes/${"k".repeat(32)}` })),
+  "POST /handshakes/:key": open(() => ({ path: `/handshakes/${"k".repeat(32)}` })),
+
   "POST /v1/tenants": operator(({ tenant }) => ({ path: "/v1/tenants", body: { id: tenant } })),
   "GET /v1/tenants": operator(() => ({ path: "/v1/tenants" })),
   "GET /v1/tenants/:id": operator(({ tenant }) => ({ path: `/v1/tenants/${tenant}` })),
@@ -160,6 +195,11 @@ export const ROWS: Readonly<Record<string, Row>> = {
   "PATCH /v1/tokens/:id": same(({ token }) => ({ path: `/v1/tokens/${token}`, body: { name: "mine" } })),
   "POST /v1/tokens/:id/rotate": same(({ token }) => ({ path: `/v1/tokens/${token}/rotate`, body: {} })),
   "DELETE /v1/tokens/:id": same(({ token }) => ({ path: `/v1/tokens/${token}` })),
+
+  "POST /v1/portal-codes": same(({ tenant }) => ({ path: "/v1/portal-codes", body: { name: tenant } })),
+  // Who has the code opens the session: it is from the tenant's own server.
+  "POST /v1/portal-sessions": open(() => ({ path: "/v1/portal-sessions", body: { code: `pcd_${"k".repeat(32)}` } })),
+  "DELETE /v1/portal-sessions/current": same(() => ({ path: "/v1/portal-sessions/current" })),
 
   "GET /v1/audit": list("/v1/audit"),
   "GET /v1/stats": list("/v1/stats"),

@@ -13,7 +13,10 @@ const VICTIM = "victim-inc";
 const ASKER = "asker-inc";
 const CANARY = "canary-of-the-victim";
 
-type Answer = { readonly status: number; readonly type: string; readonly text: string };
+type Answer = { readonly status: number; readonly type: string; readonly text: string; readonly headers: string };
+
+/** What differs from one request to the next whatever is asked. */
+const VOLATILE: ReadonlySet<string> = new Set(["x-request-id", "date", "content-length", "ratelimit", "stream-cursor", "transfer-encoding"]);
 type Credentials = ReadonlyMap<string, string | null>;
 
 let gateway: Gateway;
@@ -24,6 +27,8 @@ let credentials: Credentials;
 
 beforeAll(async () => {
   [receiver, issuer] = await Promise.all([startReceiver(), startIssuer()]);
+  // what asks for permission has it at once, and asks no more
+  receiver.answerWith((_request, response) => void response.writeHead(204, { "webhook-allowed-origin": "*" }).end());
   const settings = [{ issuer: ISSUER, jwksUrl: `http://${issuer.host}/keys`, audience: AUDIENCE, algorithms: ["ES256"] }];
   gateway = await startGateway({
     env: { POSTERN_ALLOW_HOSTS: `${receiver.host},${issuer.host}`, POSTERN_JWT_ISSUERS: JSON.stringify(settings), POSTERN_MAILBOX: "durable-object" },
@@ -128,7 +133,8 @@ async function judge(route: string, row: Row, name: string, token: string | null
     expect(hit.status, where).toBe(miss.status);
     return;
   }
-  expect({ where, ...hit, text: shown }).toEqual({ where, ...miss, text: normalised(miss.text, absent) });
+  const wanted = { where, ...miss, text: normalised(miss.text, absent), headers: normalised(miss.headers, absent) };
+  expect({ where, ...hit, text: shown, headers: normalised(hit.headers, theirs) }).toEqual(wanted);
   if (row.wants === "operator") expect(hit.status, where).toBe(403);
 }
 
@@ -141,9 +147,10 @@ async function ask(route: string, { path, body, raw, headers }: Sent, more: Reco
     redirect: "manual",
   });
   const type = response.headers.get("content-type") ?? "";
-  if (!type.startsWith("text/event-stream")) return { status: response.status, type, text: withoutInstance(await response.text()) };
+  const sent = [...response.headers].filter(([name]) => !VOLATILE.has(name)).map(([name, value]) => `${name}: ${value}`).join("\n");
+  if (!type.startsWith("text/event-stream")) return { status: response.status, type, text: withoutInstance(await response.text()), headers: sent };
   await response.body?.cancel();
-  return { status: response.status, type, text: "" };
+  return { status: response.status, type, text: "", headers: sent };
 }
 
 function withoutInstance(text: string): string {
@@ -156,8 +163,10 @@ function normalised(text: string, ids: Ids): string {
   return named
     .reduce((rest, [name, id]) => rest.replaceAll(id, `<${name}>`), text)
     .replaceAll(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, "<time>")
-    .replaceAll(/\b(ep|sub|msg|dlv|att|src|tok|req|aud|sec|job)_[0-9a-z]{26}\b/g, "<$1>")
-    .replaceAll(/\b(pst|whsec)_[A-Za-z0-9+/=_-]+/g, "<$1>");
+    .replaceAll(/\b(ep|sub|msg|dlv|att|src|tok|req|aud|sec|job|pco)_[0-9a-z]{26}\b/g, "<$1>")
+    .replaceAll(/\b(pst|pcd|whsec)_[A-Za-z0-9+/=_-]+/g, "<$1>")
+    // every name has keys, be it a tenant's or nobody's
+    .replaceAll(/"x":"[\w-]{43}","kid":"ds_[\w-]{43}"/g, "<key>");
 }
 
 /** Of the same form, but nobody's. */
@@ -193,8 +202,11 @@ async function makeToken(tenant: string, scopes: readonly string[], fields: Reco
 async function buildVictim(): Promise<Ids> {
   await call(gateway, "POST", "/v1/tenants", { body: { id: VICTIM } });
   const [topic, queue, node, stream, consumer] = ["victim.topic", "victim.queue", "victim.node", "victim-stream", "victim-consumer"];
+  const streamSubscription = "victim-subscription";
   const endpoint = await made("POST", "/v1/endpoints", { body: { kind: "pull", node, name: CANARY, topics: [topic] } });
   const push = await made("POST", "/v1/endpoints", { body: { kind: "push", url: `${receiver.url}/${CANARY}`, topics: [topic], metadata: { CANARY } } });
+  const asking = await made("POST", "/v1/endpoints", { body: { kind: "push", url: `${receiver.url}/${CANARY}`, handshake: true } });
+  await eventually(() => made("GET", `/v1/endpoints/${asking.id}/handshake`), ({ status }) => status === "allowed");
   const subscription = await made("POST", "/v1/subscriptions", { body: { endpointId: endpoint.id, topic: "victim.other" } });
   await made("PUT", `/v1/queues/${queue}`, { body: {} });
   const source = await made("POST", "/v1/sources", {
@@ -204,6 +216,9 @@ async function buildVictim(): Promise<Ids> {
   const message = await made("POST", `/v1/events/${topic}`, { raw: CANARY });
   const command = await made("POST", `/v1/commands/${queue}/run`, { raw: CANARY });
   await made("PUT", `/v1/stream/${stream}`, { raw: `["${CANARY}"]`, headers: { "content-type": "application/json" } });
+  await made("PUT", `/v1/stream/__ds/subscriptions/${streamSubscription}`, {
+    body: { type: "pull-wake", streams: [stream], wake_stream: "victim-wakes", description: CANARY },
+  });
   await made("PUT", `/v1/consumers/${consumer}/offsets/topics/${topic}`, { body: { offset: 1 } });
   const replayed = await made("POST", `/v1/endpoints/${push.id}/replay`, { body: { topic } });
   const received = async (path: string): Promise<any> =>
@@ -215,12 +230,12 @@ async function buildVictim(): Promise<Ids> {
   await eventually(() => asVictim("GET", `/v1/messages/${command.id}`), ({ status }) => status === 200);
   await eventually(() => made("GET", `/v1/jobs/${replayed.jobId}`), ({ status }) => status === "done");
   return {
-    tenant: VICTIM, endpoint: endpoint.id, push: push.id, subscription: subscription.id, queue, source: source.id, token: token.id,
-    message: message.id, queueMessage: command.id, receipt, queueReceipt, topic, node, stream, consumer, job: replayed.jobId, cursor: page.next,
+    tenant: VICTIM, endpoint: endpoint.id, push: push.id, asking: asking.id, subscription: subscription.id, queue, source: source.id, token: token.id,
+    message: message.id, queueMessage: command.id, receipt, queueReceipt, topic, node, stream, streamSubscription, consumer, job: replayed.jobId, cursor: page.next,
   };
 }
 
-/** Another tenant's tokens: one for each scope, one with all, one bound to an endpoint, and a JWT. */
+/** Another tenant's tokens: one for each scope, one with all, one bound to an endpoint, a portal session's, and a JWT. */
 async function buildAsker(): Promise<Credentials> {
   await call(gateway, "POST", "/v1/tenants", { body: { id: ASKER } });
   const own = await call(gateway, "POST", "/v1/endpoints", { headers: { "postern-tenant": ASKER }, body: { kind: "pull" } });
@@ -228,6 +243,8 @@ async function buildAsker(): Promise<Credentials> {
   for (const scope of SCOPES) tokens.set(scope, await makeToken(ASKER, [scope]));
   tokens.set("all", await makeToken(ASKER, SCOPES));
   tokens.set("bound", await makeToken(ASKER, ["publish", "consume", "read"], { endpointId: own.json.id }));
+  const { json } = await call(gateway, "POST", "/v1/portal-codes", { headers: { "postern-tenant": ASKER }, body: { scopes: ["publish", "consume", "manage", "read"] } });
+  tokens.set("portal", (await call(gateway, "POST", "/v1/portal-sessions", { token: null, body: { code: json.code } })).json.token);
   tokens.set("jwt", await issuer.sign({ tenant: ASKER, scope: SCOPES.join(" ") }));
   return tokens;
 }
@@ -238,6 +255,7 @@ async function snapshot(): Promise<Record<string, unknown>> {
   const taken: Record<string, unknown> = {};
   for (const list of lists) taken[list] = (await made("GET", `/v1/${list}?limit=250`)).data.map(({ lastUsedAt: _used, oldestAgeSeconds: _age, ...rest }: Record<string, unknown>) => rest);
   taken["stream"] = (await asVictim("GET", `/v1/stream/${theirs.stream}`)).bytes.toString();
+  taken["subscription"] = await made("GET", `/v1/stream/__ds/subscriptions/${theirs.streamSubscription}`);
   taken["content"] = (await asVictim("GET", `/v1/messages/${theirs.message}/content`)).bytes.toString();
   taken["secret"] = (await made("GET", `/v1/endpoints/${theirs.push}/secret`)).secret;
   taken["tenant"] = (await call(gateway, "GET", `/v1/tenants/${VICTIM}`)).json;

@@ -53,7 +53,8 @@ describe("Idempotency-Key", () => {
     const first = await publish("idem", "a", headers);
     const again = await publish("idem", "a", headers);
     const other = await publish("idem", "b", headers);
-    expect([first.status, again.status, other.status]).toEqual([202, 202, 422]);
+    const otherAttribute = await publish("idem", "a", { ...headers, "postern-attribute-colour": "red" });
+    expect([first.status, again.status, other.status, otherAttribute.status]).toEqual([202, 202, 422, 422]);
     expect(again.json).toEqual(first.json);
     expect(other.json.type).toMatch(/idempotency-mismatch$/);
     await receiver.until(() => arrivals("idem").length === 1);
@@ -78,6 +79,7 @@ describe("CloudEvents", () => {
     await receiver.until(() => arrivals("ce.structured").length === 1);
     expect(arrivals("ce.structured")[0]!.body.toString()).toBe('{"n":1.00,"n":2 }');
     const stored = await eventually(() => call(gateway, "GET", `/v1/messages/${answer.json.id}`), ({ status }) => status === 200);
+    expect((await call(gateway, "GET", "/v1/messages/e.1")).json).toEqual(stored.json);
     expect(stored.json.event).toMatchObject({ id: "e.1", source: "/shop", type: "order.made", subject: "42", myext: "x" });
   });
 
@@ -122,7 +124,10 @@ describe("what is malformed gets a problem that says how to mend it, and nothing
     ["CloudEvents in another format", () => publish("t", "x", { "content-type": "application/cloudevents+avro" }), 415, /unsupported-media-type/],
     ["a CloudEvent without a source", () => publish("t", "x", { ...text, "ce-specversion": "1.0", "ce-id": "1", "ce-type": "t" }), 422, /invalid-request/],
     ["a batch that is not JSON", () => call(gateway, "POST", "/v1/batch", { raw: "{", headers: json }), 400, /malformed-json/],
+    ["a batch that is JSON of another shape", () => call(gateway, "POST", "/v1/batch", { raw: "[]", headers: json }), 422, /invalid-request/],
     ["an attribute with a bad name", () => publish("t", "x", { ...text, "postern-attribute-a!b": "1" }), 422, /invalid-request/],
+    ["an attribute that is not UTF-8", () => publish("t", "x", { ...text, "postern-attribute-a": "\u00e9" }), 422, /invalid-request/],
+    ["a CloudEvents attribute that is not UTF-8", () => publish("t", "x", { ...text, "ce-specversion": "1.0", "ce-id": "1", "ce-source": "/s", "ce-type": "t", "ce-subject": "\u00e9" }), 422, /invalid-request/],
     ["no token", () => call(gateway, "POST", "/v1/events/t", { token: null, raw: "x", headers: text }), 401, /unauthenticated/],
     ["another method", () => call(gateway, "GET", "/v1/events/t"), 405, /method-not-allowed/],
   ];

@@ -146,6 +146,19 @@ describe.each([
     expect((await call(gateway, "DELETE", `${source.path}/messages/nonsense`)).json).toMatchObject({ status: 404, detail: expect.stringContaining("no receipt") });
   });
 
+  it("tells of a queue how many messages wait, and for how long the oldest has", async () => {
+    const source = await makeQueue();
+    const shown = async (depth: number) => (await eventually(() => call(gateway, "GET", source.path), ({ json }) => json.depth === depth)).json;
+    expect((await shown(0)).oldestAgeSeconds).toBeNull();
+    await publish(gateway, source.topic, "first");
+    await delay(2_000);
+    await publish(gateway, source.topic, "second");
+    expect((await shown(2)).oldestAgeSeconds).toBeGreaterThanOrEqual(2);
+    const pulled = await pullSome(source, 2);
+    await settle(`${source.path}/ack`, receiptsOf(pulled.filter(({ data }) => data === "first")));
+    expect((await shown(1)).oldestAgeSeconds).toBeLessThan(2);
+  });
+
   it("Q8: reads several queues in one call, each message saying its queue", async () => {
     const queues = [await makeQueue(), await makeQueue(), await makeQueue()] as const;
     const asked = queues.map(({ name }) => `queue=${name}`).join("&");

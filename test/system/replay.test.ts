@@ -1,7 +1,9 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { call, createEndpoint, deliveriesOf, eventually, publish } from "./api.ts";
 import { type Gateway, startGateway } from "./gateway.ts";
-import { type Receiver, startReceiver } from "./receiver.ts";
+import { type Receiver, startReceiver, status } from "./receiver.ts";
+import { offsetOf } from "./stream-calls.ts";
 
 const MESSAGES = 1_000;
 
@@ -68,6 +70,51 @@ it("lets live traffic of the same endpoint and topic pass while it runs", async 
   await receiver.until(() => arrivedAt("/busy").has(live.id));
   expect(arrivedAt("/busy").size).toBeLessThan(MESSAGES);
   await receiver.until(() => arrivedAt("/busy").size === MESSAGES + 1, 40_000);
+});
+
+it("recovers as many dead deliveries as a dry run counts, and each arrives under its own id with a new time", async () => {
+  const endpoint = await createEndpoint(gateway, { url: `${receiver.url}/recovered`, topics: ["failed.orders"], retrySchedule: [] });
+  receiver.answerWith(status(500));
+  const since = new Date().toISOString();
+  const ids = await publishMany("failed.orders", 30);
+  for (const id of ids) await eventually(() => deliveriesOf(gateway, id), ([delivery]) => delivery?.status === "dead");
+  receiver.answerWith(status(204));
+  expect((await call(gateway, "DELETE", `/v1/messages/${ids[0]}/content`)).status).toBe(204);
+  const recover = (body: object) => call(gateway, "POST", `/v1/endpoints/${endpoint.id}/recover`, { body: { since, ...body } });
+  const before = receiver.requests.length;
+  expect((await recover({ dryRun: true })).json).toEqual({ count: 29, more: false });
+  expect((await recover({ until: since, dryRun: true })).json.count).toBe(0);
+  expect(receiver.requests.length).toBe(before);
+  // two seconds, so that a second signed anew can not be the old one
+  await delay(2_000);
+  expect(await recover({})).toMatchObject({ status: 202, json: { count: 29, more: false } });
+  await receiver.until((requests) => requests.length === before + 29);
+  const again = receiver.requests.slice(before);
+  expect(again.map(({ headers }) => headers["webhook-id"]).sort()).toEqual(ids.slice(1).sort());
+  const newest = Math.max(...receiver.requests.slice(0, before).filter(({ path }) => path === "/recovered").map(({ headers }) => Number(headers["webhook-timestamp"])));
+  expect(again.every(({ headers }) => Number(headers["webhook-timestamp"]) > newest)).toBe(true);
+  for (const id of ids.slice(1)) await eventually(() => deliveriesOf(gateway, id), ([delivery]) => delivery?.status === "delivered");
+  expect((await recover({ dryRun: true })).json.count).toBe(0);
+});
+
+it("trims a large topic in the background: nobody who publishes meanwhile waits for it", async () => {
+  const body = "x".repeat(1_000_000);
+  for (let index = 0; index < 48; index++) await publish(gateway, "large.log", body);
+  const topic = async () => (await call(gateway, "GET", "/v1/topics/large.log")).json;
+  expect((await topic()).bytes).toBeGreaterThan(48_000_000);
+  expect((await call(gateway, "PUT", "/v1/topics/large.log", { body: { maxBytes: 2_000_000 } })).status).toBe(200);
+  let slowestMs = 0;
+  let published = 48;
+  for (let trimmed = false; !trimmed; published++) {
+    const startedAt = performance.now();
+    await publish(gateway, "large.log", "small");
+    slowestMs = Math.max(slowestMs, performance.now() - startedAt);
+    trimmed = (await topic()).bytes < 2_000_000;
+  }
+  expect(slowestMs).toBeLessThan(1_000);
+  expect((await topic()).nextOffset).toBe(published);
+  const gone = await call(gateway, "GET", "/v1/stream/topics/large.log?offset=0");
+  expect([gone.status, gone.headers.get("stream-earliest-offset")]).toEqual([410, offsetOf((await topic()).earliestOffset)]);
 });
 
 it("V10: a consumer that remembers its checkpoint on the server continues where it was, also after a kill", async () => {

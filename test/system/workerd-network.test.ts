@@ -26,7 +26,7 @@ async function reach(url: string, allowAddresses: readonly string[]): Promise<st
   const stateDir = join(directory, "state");
   mkdirSync(stateDir);
   writeFileSync(join(directory, "worker.js"), WORKER);
-  const options = { workerPath: "worker.js", stateDir, listen: `127.0.0.1:${port}`, environment: [], allowAddresses, companions: [] };
+  const options = { workerPath: "worker.js", stateDir, listen: `127.0.0.1:${port}`, environment: [], allowAddresses, drainListen: null, companions: [] };
   writeFileSync(configPath, workerdConfig(parseWrangler(WRANGLER), options));
   const aliveUrl = `http://127.0.0.1:${port}/`;
   const workerd = await startWorkerd({ configPath, pidPath: join(directory, "workerd.pid"), environment: process.env, aliveUrl });

@@ -52,7 +52,7 @@ describe("a consumer's checkpoint", () => {
     await put("/deep/offsets/drafts/2026/a%20b", wire(7));
     expect((await call("GET", "/deep/offsets/drafts/2026/%61%20b")).json).toMatchObject({ stream: "drafts/2026/a%20b", offset: wire(7) });
     expect((await put("/offsets/offsets/offsets", wire(1))).json).toMatchObject({ consumer: "offsets", stream: "offsets" });
-    expect((await put("/deep/offsets/drafts/2026/a%20b", 8)).status).toBe(400); // only logs have plain numbers
+    expect((await put("/deep/offsets/drafts/2026/a%20b", 8)).status).toBe(422); // only logs have plain numbers
     expect((await put("/deep/offsets/queues/jobs", 8)).json.offset).toBe(wire(8));
   });
 
@@ -77,10 +77,10 @@ describe("a consumer's checkpoint", () => {
   });
 
   it("is refused when the offset is none, the name is none or the path is none", async () => {
-    for (const offset of ["abc", "now", -5, 1.5, "1e3", "0000000000000001_0000000000000000", ""]) {
-      expect(await put("/bad/offsets/topics/a", offset)).toMatchObject({ status: 400, json: { errors: [{ pointer: "/offset" }] } });
+    for (const offset of ["abc", "now", -1, -5, 1.5, "1e3", "0000000000000001_0000000000000000", ""]) {
+      expect(await put("/bad/offsets/topics/a", offset)).toMatchObject({ status: 422, json: { errors: [{ pointer: "/offset" }] } });
     }
-    expect(await put("/bad/offsets/topics/a", 1, { expectedOffset: "x" })).toMatchObject({ status: 400, json: { errors: [{ pointer: "/expectedOffset" }] } });
+    expect(await put("/bad/offsets/topics/a", 1, { expectedOffset: "x" })).toMatchObject({ status: 422, json: { errors: [{ pointer: "/expectedOffset" }] } });
     expect((await put("/bad/offsets/topics/a", true)).status).toBe(422);
     expect((await put("/bad/offsets/topics/a", 1, { force: true })).status).toBe(422);
     expect((await call("PUT", "/bad/offsets/topics/a", { body: {} })).status).toBe(422);

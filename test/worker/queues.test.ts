@@ -338,16 +338,16 @@ describe("DELETE /v1/queues/{queue}", () => {
     expect((await call("GET", "/v1/queues/gone")).json).toMatchObject({ topics: [], depth: 0 });
   });
 
-  it("refuses one that has members, naming them, until it is forced to end their subscriptions", async () => {
+  it("ends its members' subscriptions with it, and refuses that where it is to be unused, naming them", async () => {
     const id = await createPullEndpoint({ topics: ["used.a"], queue: "used" });
     const other = await call("POST", "/v1/subscriptions", { endpointId: id, topic: "used.b" });
-    const refused = await call("DELETE", "/v1/queues/used");
+    const refused = await call("DELETE", "/v1/queues/used?ifUnused=true");
     expect(refused.status).toBe(409);
     expect(refused.json["detail"]).toContain(id);
-    expect((await call("DELETE", "/v1/queues/used?force=maybe")).status).toBe(422);
+    expect((await call("DELETE", "/v1/queues/used?ifUnused=maybe")).status).toBe(422);
     expect(await listQueueMembers(env.DB, "default", "used")).toHaveLength(1);
 
-    expect((await call("DELETE", "/v1/queues/used?force=true")).status).toBe(204);
+    expect((await call("DELETE", "/v1/queues/used")).status).toBe(204);
     const left = (await call("GET", `/v1/subscriptions?endpointId=${id}`)).json["data"];
     expect(left).toMatchObject([{ id: other.json["id"], topic: "used.b", queue: null }]);
   });
@@ -428,7 +428,7 @@ describe("what waits", () => {
     const url = `https://hooks.example.com/${action}`;
     const id = await createEndpoint({ queue, url });
     if (before === "pause") await call("POST", `/v1/endpoints/${id}/pause`);
-    else await disableEndpoint(env.DB, id, "answered 410", Date.now());
+    else await disableEndpoint(env.DB, { id, tenantId: "default" }, "answered 410", Date.now());
     await untilCachesExpired(Date.now());
     await append(`queues/${queue}`, "member");
     await waitingIn(queue, 1);

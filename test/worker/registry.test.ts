@@ -106,6 +106,20 @@ describe("endpoints", () => {
     expect(stored).not.toContain(String(secret).slice("whsec_".length));
   });
 
+  it("shows the filter and queue that its subscriptions have alike, as they were given and as they are now", async () => {
+    const wishes = { topics: ["a.*", "b"], filter: { size: [{ numeric: [">", 1] }] }, filterScope: "body", queue: "sizes" };
+    const created = await call("POST", "/v1/endpoints", { kind: "push", url: URL_OF_HOOK, ...wishes });
+    expect(created.json).toMatchObject(wishes);
+    const id = String(created.json["id"]);
+    expect((await call("GET", `/v1/endpoints/${id}`)).json).toMatchObject(wishes);
+    const changed = await call("PATCH", `/v1/endpoints/${id}`, { filter: { size: [1] }, queue: null });
+    expect(changed.json).toMatchObject({ ...wishes, filter: { size: [1] }, filterScope: "attributes", queue: null });
+
+    await call("POST", "/v1/subscriptions", { endpointId: id, topic: "c", queue: "others" });
+    const mixed = await call("GET", "/v1/endpoints");
+    expect(mixed.json["data"]).toContainEqual(expect.objectContaining({ id, filter: null, queue: null, topics: ["a.*", "b", "c"] }));
+  });
+
   it.each([
     [{ url: "https://169.254.169.254/latest" }, 422, ["/url"]],
     [{ url: undefined }, 422, ["/url"]],
@@ -153,7 +167,7 @@ describe("endpoints", () => {
       const [, pathOfNone, bodyOfNone] = requests("ep_none")[index] ?? ["", "", ""];
       const foreign = await call(method, path, body, OTHER_TENANT);
       const none = await call(method, pathOfNone, bodyOfNone, OTHER_TENANT);
-      expect([404, 422]).toContain(foreign.status);
+      expect(foreign.status).toBe(404);
       expect({ path, ...foreign.json, status: foreign.status, instance: "" }).toEqual({ path, ...none.json, status: none.status, instance: "" });
     }
     expect((await call("GET", `/v1/endpoints/${id}`)).json).toMatchObject({ id, name: null, status: "active" });
@@ -268,8 +282,8 @@ describe("endpoints", () => {
     await setEndpointHealth(env.DB, id, 1000);
     await setEndpointHealth(env.DB, id, 2000);
     expect(await findDeliveryEndpoints(env.DB, [id])).toMatchObject([{ failing_since: 1000 }]);
-    expect(await disableEndpoint(env.DB, id, "answered 410", Date.now())).toBe(true);
-    expect(await disableEndpoint(env.DB, id, "again", Date.now())).toBe(false);
+    expect(await disableEndpoint(env.DB, { id, tenantId: "default" }, "answered 410", Date.now())).toBe(true);
+    expect(await disableEndpoint(env.DB, { id, tenantId: "default" }, "again", Date.now())).toBe(false);
     expect((await call("GET", `/v1/endpoints/${id}`)).json).toMatchObject({ status: "disabled", disabledReason: "answered 410" });
     expect((await call("GET", "/v1/endpoints?status=disabled")).json["data"]).toMatchObject([{ id }]);
     expect(await transit("pause")).toBe("disabled");
@@ -397,7 +411,7 @@ describe("subscriptions", () => {
 });
 
 describe("releaseEndpoint", () => {
-  it("tells every stream with open deliveries once, and one that fails stops no other", async () => {
+  it("tells every stream with open deliveries, one that fails again, and that stops no other", { timeout: 20_000 }, async () => {
     const { id } = await createEndpoint();
     const insert = env.DB.prepare(
       `INSERT INTO deliveries (tenant_id, message_time, stream, offset, endpoint_id, message_id, topic, status, updated_at)
@@ -415,14 +429,16 @@ describe("releaseEndpoint", () => {
       getByName: () => ({
         release: async (stream: string, endpointId: string) => {
           told.push(`${stream} ${endpointId}`);
-          if (stream === "default/topics/a") throw new Error("overloaded");
+          if (stream === "default/topics/a" && told.filter((one) => one.startsWith(stream)).length < 3) throw new Error("overloaded");
           return 1;
         },
       }),
     };
     vi.spyOn(console, "warn").mockImplementation(() => undefined);
     await releaseEndpoint({ DB: env.DB, STREAMS: z.custom<Cloudflare.Env["STREAMS"]>().parse(STREAMS) }, "default", id);
-    expect(told.sort()).toEqual([`default/topics/a ${id}`, `default/topics/b ${id}`]);
+    expect(told.filter((stream) => stream === `default/topics/b ${id}`)).toHaveLength(1);
+    expect(told.filter((stream) => stream === `default/topics/a ${id}`).length).toBeGreaterThan(1);
+    expect(new Set(told)).toEqual(new Set([`default/topics/a ${id}`, `default/topics/b ${id}`]));
   });
 });
 

@@ -15,7 +15,7 @@ const bytesOf = (text: string) => ({ bytes: new TextEncoder().encode(text), leng
 const forkOf = (source: string, position: number | null = null): ForkRequest => ({ source, position, subOffset: 0 });
 
 async function create(name: string, options: Partial<CreateRequest> = {}): Promise<string> {
-  const request = { contentType: TYPE, payload: null, closed: false, ttlSeconds: null, expiresAt: null, fork: null, ...options };
+  const request = { name, contentType: TYPE, payload: null, closed: false, ttlSeconds: null, expiresAt: null, fork: null, ...options };
   const created = await apiOf(name).create(request);
   return created.ok ? (created.created ? "created" : "same") : created.code;
 }

@@ -7,7 +7,9 @@ import { CACHE_MAX_AGE_MS } from "../../delivery/freshness.ts";
 import { DEFAULT_TENANT, type TenantStanding } from "../../storage/tenants.ts";
 import { findTokenByHash, type FoundToken, SCOPES, type TokenBinding } from "../../storage/tokens.ts";
 import { RecentReads } from "../../recent-reads.ts";
+import { openWakeToken, WAKE_TOKEN_PREFIX, type WakeGrant } from "../../streams/subscriptions/wake-token.ts";
 import { holderOfJwt } from "../jwt/jwt-holder.ts";
+import { ProblemError } from "../problem.ts";
 import { type AppEnv, fail, type Principal, type Scope } from "../router.ts";
 import { standingOf } from "../tenant-standings.ts";
 import { noteUse } from "../token-use.ts";
@@ -29,6 +31,7 @@ type Holder = {
   readonly binding: TokenBinding | null;
   /** Null where the token was not read together with its tenant. */
   readonly standing: TenantStanding | null;
+  readonly wake?: WakeGrant;
 };
 
 /**
@@ -36,17 +39,33 @@ type Holder = {
  * that is suspended.
  */
 export const authenticate = createMiddleware<AppEnv>(async (c, next) => {
-  const token = BEARER.exec(c.req.header("authorization") ?? "")?.[1];
-  if (token === undefined) return unauthenticated("Send `Authorization: Bearer <token>`.", "");
-  const holder = (await identify(c, token, Date.now())) ?? notAccepted();
-  const { principal, standing } = await settleTenant(c, holder, c.req.header("postern-tenant"));
-  if (standing.suspended && !principal.operator) {
-    fail({ code: "tenant-suspended", detail: "An operator of this gateway has suspended the tenant: ask them to resume it." });
-  }
+  const { principal, standing } = await admit(c);
   c.set("principal", principal);
   c.set("limits", standing.limits);
   return next();
 });
+
+/** Whether a request that was let in would be let in now, as of at most a second ago. Throws when that can not be told. */
+export async function isStillAllowed(c: Context<AppEnv>): Promise<boolean> {
+  try {
+    await admit(c);
+    return true;
+  } catch (thrown) {
+    if (thrown instanceof ProblemError && thrown.problem.code !== "unavailable") return false;
+    throw thrown;
+  }
+}
+
+async function admit(c: Context<AppEnv>): Promise<Settled> {
+  const token = BEARER.exec(c.req.header("authorization") ?? "")?.[1];
+  if (token === undefined) return unauthenticated("Send `Authorization: Bearer <token>`.", "");
+  const holder = (await identify(c, token, Date.now())) ?? notAccepted();
+  const settled = await settleTenant(c, holder, c.req.header("postern-tenant"));
+  if (settled.standing.suspended && !settled.principal.operator) {
+    fail({ code: "tenant-suspended", detail: "An operator of this gateway has suspended the tenant: ask them to resume it." });
+  }
+  return settled;
+}
 
 async function identify(c: Context<AppEnv>, value: string, nowMs: number): Promise<Holder | null> {
   const config = c.get("config");
@@ -54,6 +73,11 @@ async function identify(c: Context<AppEnv>, value: string, nowMs: number): Promi
   const adminHash = await adminTokenHash(config);
   if (adminHash !== null && sameText(hash, adminHash)) {
     return { tokenId: "operator", tenantId: null, scopes: new Set(SCOPES), binding: null, standing: null };
+  }
+  if (value.startsWith(WAKE_TOKEN_PREFIX)) {
+    const wake = await openWakeToken(config.encryptionKeys, value);
+    if (wake === null) return null;
+    return { tokenId: `wake:${wake.id}`, tenantId: wake.tenantId, scopes: new Set(), binding: null, standing: null, wake };
   }
   if (config.jwtIssuers.length > 0 && looksLikeJwt(value)) {
     const grant = await holderOfJwt(c, value, nowMs);
@@ -88,7 +112,7 @@ type Settled = { readonly principal: Principal; readonly standing: TenantStandin
 
 /** A tenant's token that names another tenant gets the same answer whether that one exists or not (I7). */
 async function settleTenant(c: Context<AppEnv>, holder: Holder, named: string | undefined): Promise<Settled> {
-  const { tokenId, scopes, binding } = holder;
+  const { tokenId, scopes, binding, wake } = holder;
   const operator = holder.tenantId === null;
   if (!operator && named !== undefined && named !== holder.tenantId) noSuchTenant();
   const tenantId = holder.tenantId ?? named ?? DEFAULT_TENANT;
@@ -96,14 +120,15 @@ async function settleTenant(c: Context<AppEnv>, holder: Holder, named: string | 
   const standing = holder.standing ?? (await standingOf(c.env.DB, tenantId, Date.now(), background));
   // the claims of a JWT may name a tenant that is no more, or never was
   if (standing === null) return operator ? noSuchTenant() : notAccepted();
-  return { principal: { tokenId, operator, tenantId, scopes, ...(binding === null ? {} : { binding }) }, standing };
+  return { principal: { tokenId, operator, tenantId, scopes, ...(binding === null ? {} : { binding }), ...(wake === undefined ? {} : { wake }) }, standing };
 }
 
 function noSuchTenant(): never {
   return fail({ code: "not-found", detail: "There is no such tenant: mend or leave out `Postern-Tenant`." });
 }
 
-function notAccepted(): never {
+/** Ends the request: its token is none that is known now. */
+export function notAccepted(): never {
   return unauthenticated("The token is not known, was revoked or has expired.", ', error="invalid_token"');
 }
 

@@ -4,14 +4,17 @@ import { z } from "zod";
 import { fromBase64, toBase64 } from "../../crypto/base64.ts";
 import { sha256Hex } from "../../crypto/digest.ts";
 import { describeError, log } from "../../log.ts";
+import { detectMode } from "../../messages/cloudevents.ts";
 import { claimKey, completeKey, type KeyUse, releaseKey } from "../../storage/idempotency.ts";
+import { MAX_BATCH_BYTES, maxBytes } from "../publish-request.ts";
 import { readBody } from "../read-body.ts";
 import { type AppEnv, fail } from "../router.ts";
+import { MAX_STREAM_BODY_BYTES } from "../stream-request.ts";
 
 const VISIBLE_ASCII = /^[\x21-\x7e]{1,255}$/;
+const MESSAGE_HEADER = /^(?:postern-attribute|ce)-/;
+const STREAM_PATH = "/v1/stream/";
 const BATCH_PATH = "/v1/batch";
-const MAX_BATCH_BYTES = 5 * 1024 * 1024;
-const MAX_BYTES = 1024 * 1024;
 /** Sealed and in base 64 twice it stays below D1's 2 MB for a row. */
 const MAX_RESPONSE_BYTES = 768 * 1024;
 const RETRY_AFTER_SECONDS = "1";
@@ -68,17 +71,30 @@ function checkedKey(key: string): string {
 /** Reads the body, which is small enough to hold, and puts it back for the route. */
 async function requestHash(c: Context<AppEnv>): Promise<string> {
   const { pathname, search } = new URL(c.req.url);
-  const maxBytes = pathname === BATCH_PATH ? MAX_BATCH_BYTES : MAX_BYTES;
-  const body = await readBody(c.req.raw, maxBytes);
+  const limitBytes = maxBytesOf(pathname, c.req.raw.headers);
+  const body = await readBody(c.req.raw, limitBytes);
   if (body === null) {
-    return fail({ code: "payload-too-large", detail: `Send a body of at most ${maxBytes} bytes.` });
+    return fail({ code: "payload-too-large", detail: `Send a body of at most ${limitBytes} bytes.` });
   }
   c.req.raw = new Request(c.req.raw, { body });
   const { scopes } = c.get("principal");
   const contentType = c.req.header("content-type") ?? "";
   return sha256Hex(
-    JSON.stringify([c.req.method, pathname, search, contentType, [...scopes].sort(), await sha256Hex(body)]),
+    JSON.stringify([
+      c.req.method, pathname, search, contentType, messageHeaders(c.req.raw.headers), [...scopes].sort(), await sha256Hex(body),
+    ]),
   );
+}
+
+/** Those that are part of a message: with others it is another one. */
+function messageHeaders(headers: Headers): [name: string, value: string][] {
+  return [...headers].filter(([name]) => MESSAGE_HEADER.test(name)).sort(([left], [right]) => (left < right ? -1 : 1));
+}
+
+/** As much as the route itself would read. */
+function maxBytesOf(pathname: string, headers: Headers): number {
+  if (pathname.startsWith(STREAM_PATH)) return MAX_STREAM_BODY_BYTES;
+  return pathname === BATCH_PATH ? MAX_BATCH_BYTES : maxBytes(detectMode(headers));
 }
 
 /** Keeps the response or lets the key go; a failure to do so costs the client a wait, never its response. */

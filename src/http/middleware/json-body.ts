@@ -6,7 +6,7 @@ import { type AppEnv, fail } from "../router.ts";
 export const MAX_JSON_BYTES = 256 * 1024;
 
 /** Paths whose body is the message, of any type, or that read large JSON themselves. */
-const OWN_BODY = /^\/v1\/(?:(?:events|commands|queries|direct|batch|stream)(?:\/|$)|messages\/[^/]+\/reply$)/;
+const OWN_BODY = /^\/v1\/(?:(?:events|commands|queries|direct|batch|stream(?!\/__ds\/))(?:\/|$)|messages\/[^/]+\/reply$)/;
 const JSON_TYPE = /^application\/(?:[\w.+-]+\+)?json$/i;
 
 /**

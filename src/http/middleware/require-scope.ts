@@ -1,8 +1,11 @@
 import type { MiddlewareHandler } from "hono";
 import { type AppEnv, fail, type Scope } from "../router.ts";
 
+/** Stands in the documentation where a scope does: no scope is enough, nor is one needed. */
+const WAKE = "wake-token";
+
 /** What a route asks of a token: the scope, or `orScope` where that serves as well. */
-export type Requirement = { readonly scope: Scope; readonly orScope?: Scope | undefined; readonly operator: boolean };
+export type Requirement = { readonly scope: Scope | typeof WAKE; readonly orScope?: Scope | undefined; readonly operator: boolean };
 
 /** Kept beside the middleware, so that the OpenAPI document says what is enforced. */
 const requirements = new WeakMap<object, Requirement>();
@@ -17,12 +20,32 @@ export function requireOperator(scope: Scope): MiddlewareHandler<AppEnv> {
   return requirement({ scope, operator: true });
 }
 
-/** What this handler of a route requires; undefined when it is none of the two above. */
+/**
+ * Lets a request pass that has the token of a wake of the subscription in its path; 403 otherwise, whether there is such a
+ * subscription or not.
+ */
+export function requireWakeToken(): MiddlewareHandler<AppEnv> {
+  const middleware: MiddlewareHandler<AppEnv> = async (c, next) => {
+    const { wake } = c.get("principal");
+    if (wake === undefined || wake.id !== c.req.param("id")) {
+      fail({
+        code: "missing-scope",
+        detail: "Send the token that came with the wake of this subscription, or with its claim.",
+        error: { code: "TOKEN_INVALID" },
+      });
+    }
+    await next();
+  };
+  requirements.set(middleware, { scope: WAKE, operator: false });
+  return middleware;
+}
+
+/** What this handler of a route requires; undefined when it is none of those above. */
 export function requirementOf(handler: object): Requirement | undefined {
   return requirements.get(handler);
 }
 
-function requirement(required: Requirement): MiddlewareHandler<AppEnv> {
+function requirement(required: Requirement & { readonly scope: Scope }): MiddlewareHandler<AppEnv> {
   const { scope, orScope, operator } = required;
   const middleware: MiddlewareHandler<AppEnv> = async (c, next) => {
     const principal = c.get("principal");

@@ -8,6 +8,7 @@ import { formatOffset, parseLogOffset, parseOffset } from "../../streams/protoco
 import { PATH_GRAMMAR, parseStreamPath } from "../../streams/protocol/path.ts";
 import { requireScope } from "../middleware/require-scope.ts";
 import { decodeCursor, toPage } from "../pagination.ts";
+import { requireRoom } from "../room.ts";
 import { type AppEnv, createRouter, fail } from "../router.ts";
 import { jsonBody, jsonResponse, Page, pageOf, problemResponses, Time, toTime } from "../schemas.ts";
 import { malformedOffset, OffsetInput } from "./replay.ts";
@@ -56,7 +57,7 @@ const putRoute = createRoute({
   request: { params: OffsetParams, body: jsonBody(PutOffset) },
   responses: {
     200: jsonResponse(Checkpoint, "Saved"),
-    ...problemResponses("malformed-target", "malformed-request", "conflict", "invalid-request"),
+    ...problemResponses("malformed-target", "conflict", "invalid-request", "limit-reached"),
   },
 });
 
@@ -122,7 +123,9 @@ consumers.openapi({ ...putRoute, ...routed }, async (c) => {
     ? requirePosition(key.stream, expectedOffset, "/expectedOffset")
     : expectedOffset;
   const checkpoint = { ...key, position, updatedAtMs: Date.now() };
-  const saved = await saveCheckpoint(c.env.DB, c.get("principal").tenantId, checkpoint, expected);
+  const { tenantId } = c.get("principal");
+  await requireRoom(c, "consumers", async () => (await findCheckpoint(c.env.DB, tenantId, key.consumer, key.stream)) !== null);
+  const saved = await saveCheckpoint(c.env.DB, tenantId, checkpoint, expected);
   if (saved !== null) return c.json(present(saved), 200);
   return fail({
     code: "conflict",

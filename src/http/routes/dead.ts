@@ -1,23 +1,28 @@
 import { createRoute, z } from "@hono/zod-openapi";
-import { reopenDeliveries, type StreamLookup } from "../../delivery/reopen.ts";
-import { type DeadFilter, endpointExists, listDead, listReplayable } from "../../storage/history-read.ts";
+import { earliestOffsets, reopenDeliveries, type StreamLookup } from "../../delivery/reopen.ts";
+import { recordAudit } from "../../storage/audit.ts";
+import { type DeadFilter, deadStreams, endpointExists, listDead, listReplayable } from "../../storage/history-read.ts";
 import { isEndpoint } from "../../storage/history-row.ts";
 import { streamStub } from "../../streams/stub.ts";
+import { auditEntry } from "../audit-trail.ts";
 import {
   Delivery, deliveryPage, DeliveryPosition, isOrdered, NOT_BEFORE_SINCE, Since, TargetInput, TopicFilter, Until,
 } from "../history-json.ts";
 import { requireScope } from "../middleware/require-scope.ts";
 import { decodeCursor } from "../pagination.ts";
+import { replayableOf } from "../replay-limits.ts";
 import { createRouter, fail } from "../router.ts";
-import { jsonBody, jsonResponse, Page, pageOf, problemResponses } from "../schemas.ts";
+import { jsonBody, jsonResponse, Page, pageOf, problemResponses, toTime } from "../schemas.ts";
 
 /** Deliveries one replay opens at most: what is left is said by `more`. */
 export const MAX_REPLAYED = 10_000;
+/** Streams that are asked where they begin; of others, what can not be opened is found out by trying. */
+const MAX_STREAMS = 2_000;
 
 export const Replayed = z
   .object({
     count: z.number().int().openapi({ description: "Deliveries opened again, or with `dryRun` those that would be" }),
-    more: z.boolean().openapi({ description: `True when there are more than the ${MAX_REPLAYED} of one call: call again` }),
+    more: z.boolean().openapi({ description: `True when there are more than one call takes, ${MAX_REPLAYED} or the tenant's own limit: call again` }),
   })
   .openapi("Replayed");
 
@@ -27,13 +32,14 @@ export async function replayDead(
   streamOf: StreamLookup,
   tenantId: string,
   filter: DeadFilter,
-  dryRun: boolean,
+  { dryRun, atMost }: { readonly dryRun: boolean; readonly atMost: number },
 ): Promise<z.infer<typeof Replayed>> {
-  const found = await listReplayable(db, tenantId, filter, MAX_REPLAYED + 1);
-  const deliveries = found.slice(0, MAX_REPLAYED);
+  const earliest = await earliestOffsets(streamOf, await deadStreams(db, tenantId, filter, MAX_STREAMS));
+  const found = await listReplayable(db, tenantId, filter, atMost + 1, earliest);
+  const deliveries = found.slice(0, atMost);
   const count = dryRun ? deliveries.length : await reopenDeliveries(streamOf, deliveries);
   // a caller who repeats until `more` is false must get to an end, also when none of these can be opened
-  return { count, more: found.length > MAX_REPLAYED && count > 0 };
+  return { count, more: found.length > atMost && count > 0 };
 }
 
 const listRoute = createRoute({
@@ -98,5 +104,11 @@ dead.openapi(replayRoute, async (c) => {
     return fail({ code: "not-found", detail: "There is no endpoint with this `endpointId`." });
   }
   const streamOf = (stream: string) => streamStub(c.env.STREAMS, stream);
-  return c.json(await replayDead(c.env.DB, streamOf, tenantId, { endpointId, topic, sinceMs: since }, dryRun), 202);
+  const options = { dryRun, atMost: replayableOf(c, MAX_REPLAYED) };
+  const replayed = await replayDead(c.env.DB, streamOf, tenantId, { endpointId, topic, sinceMs: since }, options);
+  if (!dryRun) {
+    const after = { endpointId, topic, since: since === undefined ? undefined : toTime(since), ...replayed };
+    await recordAudit(c.env.DB, auditEntry(c, { action: "dead.replay", target: endpointId ?? topic ?? "all", after }));
+  }
+  return c.json(replayed, 202);
 });

@@ -2,6 +2,7 @@ import { createRoute, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { releaseResumed } from "../../delivery/release.ts";
 import { isolateOf } from "../../isolate.ts";
+import { tryPublishOperatorEvents } from "../../operator-events/publish-pending.ts";
 import { revealSecret, rotateEndpointSecret } from "../../registry/endpoint-secret.ts";
 import { changeEndpointStatus, type Transition } from "../../registry/endpoint-status.ts";
 import type { EndpointView } from "../../registry/endpoint-view.ts";
@@ -116,6 +117,7 @@ async function transit(c: Context<AppEnv>, id: string, transition: Transition): 
   if (changed && transition !== "pause") {
     c.executionCtx.waitUntil(releaseResumed(c.env, world.tenantId, id, Date.now()));
   }
+  if (changed && transition === "enable") c.executionCtx.waitUntil(tryPublishOperatorEvents(c.env));
   return endpoint;
 }
 

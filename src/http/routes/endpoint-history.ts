@@ -1,14 +1,17 @@
 import { createRoute, z } from "@hono/zod-openapi";
+import { recordAudit } from "../../storage/audit.ts";
 import { listAttempts, positionOfAttempt } from "../../storage/history-attempts.ts";
 import { endpointExists } from "../../storage/history-read.ts";
 import { MAX_COUNTED, readEndpointStats } from "../../storage/stats.ts";
 import { streamStub } from "../../streams/stub.ts";
+import { auditEntry } from "../audit-trail.ts";
 import { Attempt, isOrdered, NOT_BEFORE_SINCE, presentAttempts, Since, TopicFilter, Until } from "../history-json.ts";
 import { requireScope } from "../middleware/require-scope.ts";
 import { decodeCursor, toPage } from "../pagination.ts";
+import { replayableOf } from "../replay-limits.ts";
 import { createRouter, fail } from "../router.ts";
 import { IdParam, jsonBody, jsonResponse, Page, pageOf, problemResponses, Time, toTime } from "../schemas.ts";
-import { Replayed, replayDead } from "./dead.ts";
+import { MAX_REPLAYED, Replayed, replayDead } from "./dead.ts";
 
 const INTERVALS_MS = { minute: 60_000, hour: 3_600_000, day: 86_400_000 } as const;
 const DEFAULT_PERIOD_MS = 86_400_000;
@@ -148,7 +151,12 @@ endpointHistory.openapi(recoverRoute, async (c) => {
   await requireEndpoint(c.env.DB, tenantId, id);
   const streamOf = (stream: string) => streamStub(c.env.STREAMS, stream);
   const filter = { endpointId: id, sinceMs: since, untilMs: until };
-  return c.json(await replayDead(c.env.DB, streamOf, tenantId, filter, dryRun), 202);
+  const replayed = await replayDead(c.env.DB, streamOf, tenantId, filter, { dryRun, atMost: replayableOf(c, MAX_REPLAYED) });
+  if (!dryRun) {
+    const after = { since: toTime(since), until: until === undefined ? undefined : toTime(until), ...replayed };
+    await recordAudit(c.env.DB, auditEntry(c, { action: "endpoint.recover", target: id, after }));
+  }
+  return c.json(replayed, 202);
 });
 
 async function requireEndpoint(db: D1Database, tenantId: string, id: string): Promise<void> {

@@ -1,22 +1,25 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
-import { releaseEndpoint } from "../../delivery/release.ts";
+import { releaseEndpoint, releaseResumed } from "../../delivery/release.ts";
 import { boxOfEndpoint } from "../../mailbox/box-of.ts";
 import { discardBox } from "../../mailbox/discard-box.ts";
 import { openMailbox } from "../../mailbox/open-mailbox.ts";
 import { changeEndpoint } from "../../registry/change-endpoint.ts";
 import { createEndpoint } from "../../registry/create-endpoint.ts";
 import { removeEndpoint } from "../../registry/delete-endpoint.ts";
-import { viewEndpoint } from "../../registry/endpoint-view.ts";
+import { askAndRelease } from "../../registry/due-handshakes.ts";
+import { type EndpointView, viewEndpoint } from "../../registry/endpoint-view.ts";
 import { findEndpoint, listEndpoints } from "../../storage/endpoints.ts";
-import { countEndpoints } from "../../storage/limits.ts";
 import { CreatedEndpoint, CreateEndpoint, Endpoint, EndpointStatusName, PatchEndpoint } from "../endpoint-schemas.ts";
+import { requireFanOut } from "../fan-out.ts";
 import { requireScope } from "../middleware/require-scope.ts";
 import { decodeIdCursor, toPage } from "../pagination.ts";
 import { registryWorld, valueOf } from "../registry-world.ts";
 import { addressesOf, releaseChanged } from "../release-changed.ts";
+import { requireRoom } from "../room.ts";
 import { type AppEnv, createRouter, fail } from "../router.ts";
 import { IdParam, jsonBody, jsonResponse, Page, pageOf, problemResponses } from "../schemas.ts";
+import { handshakeWorld } from "./handshakes.ts";
 
 const create = createRoute({
   method: "post",
@@ -72,7 +75,7 @@ const patch = createRoute({
   request: { params: IdParam, body: jsonBody(PatchEndpoint) },
   responses: {
     200: jsonResponse(Endpoint, "The endpoint as it is now"),
-    ...problemResponses("malformed-target", "not-found", "conflict", "invalid-request"),
+    ...problemResponses("malformed-target", "not-found", "conflict", "invalid-request", "limit-reached"),
   },
 });
 
@@ -92,9 +95,12 @@ const remove = createRoute({
 export const endpoints = createRouter();
 
 endpoints.openapi(create, async (c) => {
-  await requireRoom(c);
+  await requireRoom(c, "endpoints");
+  await requireRoom(c, "subscriptions");
+  await requireFanOut(c, c.req.valid("json"));
   const { endpoint, secret } = valueOf(await createEndpoint(registryWorld(c), c.req.valid("json")));
   releaseChanged(c, endpoint.id, null);
+  askReceiver(c, endpoint);
   return c.json({ ...endpoint, secret }, 201, { location: `/v1/endpoints/${endpoint.id}`, "cache-control": "no-store" });
 });
 
@@ -117,9 +123,16 @@ endpoints.openapi(get, async (c) => {
 
 endpoints.openapi(patch, async (c) => {
   const { id } = c.req.valid("param");
+  const { topics = [], filter } = c.req.valid("json");
+  await requireFanOut(c, { topics, filter });
   const before = await addressesOf(c, id);
   const endpoint = valueOf(await changeEndpoint(registryWorld(c), id, c.req.valid("json")));
   releaseChanged(c, id, before);
+  askReceiver(c, endpoint);
+  // what waited for a permission that is no longer asked for
+  if (c.req.valid("json").handshake === false) {
+    c.executionCtx.waitUntil(releaseResumed(c.env, c.get("principal").tenantId, id, Date.now()));
+  }
   return c.json(endpoint, 200);
 });
 
@@ -136,9 +149,9 @@ endpoints.openapi(remove, async (c) => {
   return c.body(null, 204);
 });
 
-/** 422 once the tenant has as many endpoints as it may; requests at the same moment may go beyond by their number. */
-async function requireRoom(c: Context<AppEnv>): Promise<void> {
-  const { endpoints: most } = c.get("limits");
-  if (most === null || (await countEndpoints(c.env.DB, c.get("principal").tenantId, most)) < most) return;
-  fail({ code: "limit-reached", detail: `The tenant may have ${most} endpoints: delete one, or ask an operator for more.` });
+/** After the response: asks the receiver of an endpoint that wants it asked, unless that is under way. */
+function askReceiver(c: Context<AppEnv>, { id: endpointId, handshakeStatus }: EndpointView): void {
+  if (handshakeStatus !== "waiting") return;
+  const { tenantId } = c.get("principal");
+  c.executionCtx.waitUntil(askAndRelease(c.env, handshakeWorld(c), { tenantId, endpointId }, true));
 }

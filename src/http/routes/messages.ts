@@ -1,8 +1,10 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { reopenDeliveries } from "../../delivery/reopen.ts";
-import { auditStatement } from "../../storage/audit.ts";
-import { listMessages, markExpunged, positionOf } from "../../storage/history-messages.ts";
+import { openMailbox } from "../../mailbox/open-mailbox.ts";
+import { expungeMessage } from "../../registry/expunge-message.ts";
+import { auditStatement, recordAudit } from "../../storage/audit.ts";
+import { listMessages, positionOf } from "../../storage/history-messages.ts";
 import { canSendTo, listDeliveries, listLivingTargets } from "../../storage/history-read.ts";
 import type { MessageEntry } from "../../storage/history-row.ts";
 import type { Content } from "../../streams/contract.ts";
@@ -80,7 +82,9 @@ const expungeRoute = createRoute({
   path: "/v1/messages/{id}/content",
   tags: ["Messages"],
   summary: "Expunge the bytes of a message",
-  description: "Removes the bytes for good and cancels what is still to be delivered of them; the metadata stay.",
+  description:
+    "Removes the bytes for good, from its stream, from queues it went to, from mailboxes and from what receivers answered, " +
+    "and cancels what is still to be delivered of them; the metadata stay. Answers once nobody is given them any more.",
   middleware: [requireScope("manage")] as const,
   request: { params: IdParam, query: WhichTopic },
   responses: { 204: { description: "The bytes are gone" }, ...problemResponses("not-found") },
@@ -152,15 +156,15 @@ messages.openapi(contentRoute, async (c) => {
 
 messages.openapi(expungeRoute, async (c) => {
   const message = await requireMessage(c, c.req.valid("param").id, c.req.valid("query").topic);
-  const stream = streamStub(c.env.STREAMS, message.stream);
-  // what the stream no longer has is gone as well: false is no failure here
-  await stream.expunge(message.stream, message.offset);
   const change = { action: "message.expunge", target: message.id, after: { topic: message.topic, offset: message.offset } };
-  await c.env.DB.batch([
-    markExpunged(c.env.DB, c.get("principal").tenantId, message, Date.now()),
-    auditStatement(c.env.DB, auditEntry(c, change)),
-  ]);
-  await stream.flushHistory(message.stream);
+  const world = {
+    db: c.env.DB,
+    tenantId: c.get("principal").tenantId,
+    streamOf: (stream: string) => streamStub(c.env.STREAMS, stream),
+    mailbox: openMailbox(c.env, c.get("config")),
+    now: () => Date.now(),
+  };
+  await expungeMessage(world, message, auditStatement(c.env.DB, auditEntry(c, change)));
   return c.body(null, 204);
 });
 
@@ -185,6 +189,8 @@ messages.openapi(resendRoute, async (c) => {
     return fail({ code: "not-found", detail });
   }
   const count = await resend(c, message, endpointId);
+  const change = { action: "message.resend", target: message.id, after: { topic: message.topic, offset: message.offset, endpointId, count } };
+  await recordAudit(c.env.DB, auditEntry(c, change));
   if (count > 0) return c.json({ count }, 202);
   // nothing to do is fine, but a message without bytes can never be sent: say which it is
   const content = await streamStub(c.env.STREAMS, message.stream).content(message.stream, message.offset);

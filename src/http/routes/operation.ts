@@ -103,7 +103,7 @@ async function gaugesOf(db: D1Database, tenantId: string | null): Promise<Gauges
   return gauges;
 }
 
-function gaugeMetrics({ endpoints, deliveries, recentMessages }: Gauges): Metric[] {
+function gaugeMetrics({ endpoints, deliveries, openCircuits, recentMessages }: Gauges): Metric[] {
   const gauge = { type: "gauge" } as const;
   return [
     {
@@ -117,6 +117,12 @@ function gaugeMetrics({ endpoints, deliveries, recentMessages }: Gauges): Metric
       name: "postern_deliveries",
       help: "Deliveries that are open or dead, as history has them.",
       samples: deliveries.map(({ tenantId, status, count }) => ({ labels: { tenant: tenantId, status }, value: count })),
+    },
+    {
+      ...gauge,
+      name: "postern_endpoints_circuit_open",
+      help: "Endpoints that fail so often that they are tried now and then only.",
+      samples: openCircuits.map(({ tenantId, count }) => ({ labels: { tenant: tenantId }, value: count })),
     },
     {
       ...gauge,

@@ -10,6 +10,7 @@ import { identify, readPublish } from "../publish-request.ts";
 import {
   anyContent, BODY_IS_THE_MESSAGE, orUnavailable, overloaded, pause, presentAppended, publishAnswer,
   PublishedBatch, publishProblems, publishResponses, publishWorld, requestIdentity, requireAccepted, requireName,
+  requireUnreserved,
 } from "../published.ts";
 import { type AppEnv, createRouter, fail } from "../router.ts";
 import { jsonBody, jsonResponse, problemResponses } from "../schemas.ts";
@@ -59,6 +60,7 @@ export const publishing = createRouter();
 publishing.openAPIRegistry.registerPath(publishEvent);
 publishing.post("/v1/events/:topic", requireScope("publish"), async (c) => {
   const topic = requireName("topic", c.req.param("topic"));
+  requireUnreserved([{ name: topic }]);
   const { batched, messages } = await readPublish(c.req.raw);
   requireWithinLimits(c, messages);
   const events = await identify(messages, requestIdentity(c));
@@ -69,6 +71,7 @@ publishing.post("/v1/events/:topic", requireScope("publish"), async (c) => {
 publishing.openAPIRegistry.registerPath(publishBatch);
 publishing.post("/v1/batch", requireScope("publish"), async (c) => {
   const entries = await readBatch(c.req.raw);
+  requireUnreserved(entries.filter(({ address }) => address.kind === "topics").map(({ address, pointer }) => ({ name: address.name, pointer })));
   await requireQueues(c, entries);
   requireWithinLimits(c, entries.map(({ message }) => message));
   const messages = await identify(entries.map(({ message }) => message), requestIdentity(c));

@@ -1,12 +1,16 @@
 import type { z } from "@hono/zod-openapi";
 import type { Context } from "hono";
-import type { BoxRef } from "../../mailbox/mailbox.ts";
+import { CACHE_MAX_AGE_MS } from "../../delivery/freshness.ts";
+import type { BoxRef, ReceivedMessage } from "../../mailbox/mailbox.ts";
 import { openMailbox } from "../../mailbox/open-mailbox.ts";
+import { RecentReads } from "../../recent-reads.ts";
+import { findExpunged, hasExpunged } from "../../storage/expunged.ts";
 import { endpointBox, findBox, queueBox } from "../pull-boxes.ts";
 import { mailboxProblem } from "../pull-fault.ts";
 import { presentMessages } from "../pull-json.ts";
 import { putBack, receiveLater, receiveNow, type Receiver, type Taken } from "../pull-receive.ts";
 import { type Settlement, settleReceipts } from "../pull-receipts.ts";
+import { mayGoOn } from "../middleware/still-allowed.ts";
 import { lateJson } from "../pull-response.ts";
 import {
   ackOfEndpoint, ackOfQueue, ackOfSeveral, deleteOfEndpoint, deleteOfQueue, extendOfEndpoint, extendOfQueue, extendOfSeveral,
@@ -14,6 +18,11 @@ import {
 } from "../pull-routes.ts";
 import type { ExtendBody, NackBody, ReceiptErrorCode, ReceiptResult, ReceiveQuery } from "../pull-schemas.ts";
 import { type AppEnv, createRouter, fail } from "../router.ts";
+
+const MAX_CACHED_TENANTS = 10_000;
+
+/** Whether tenants have expunged anything that a mailbox may still have. */
+const recentlyExpunging = new RecentReads<boolean>(CACHE_MAX_AGE_MS, MAX_CACHED_TENANTS);
 
 export const pull = createRouter();
 
@@ -118,6 +127,7 @@ async function receive(
     max,
     visibilitySeconds: visibility,
     random: Math.random,
+    expunged: (messages) => expungedOf(c, messages),
     background,
   };
   const look = receiveNow(receiver);
@@ -127,12 +137,29 @@ async function receive(
   if (received.taken.length > 0 || wait === 0) return respond(await present(received.taken));
   return respond(
     lateJson({
-      work: (gone) => receiveLater(receiver, wait, gone),
+      work: async (gone) => stillAllowedTo(c, receiver, await receiveLater(receiver, wait, gone)),
       present,
       undo: (taken) => putBack(receiver.mailbox, taken),
       background,
     }),
   );
+}
+
+/** D1 is asked for messages only where the tenant has expunged any lately. */
+async function expungedOf(c: Context<AppEnv>, messages: readonly ReceivedMessage[]): Promise<ReadonlySet<ReceivedMessage>> {
+  const { tenantId } = c.get("principal");
+  const background = (work: Promise<unknown>): void => c.executionCtx.waitUntil(work);
+  const some = await recentlyExpunging.getOrRead(tenantId, Date.now(), () => hasExpunged(c.env.DB, tenantId), background);
+  if (!some) return new Set();
+  const found = await findExpunged(c.env.DB, tenantId, messages.map(({ id }) => id));
+  return new Set(messages.filter(({ id, offset }) => found.has(`${id} ${offset}`)));
+}
+
+/** Nothing, with all of it put back, for a token that was revoked while it waited. */
+async function stillAllowedTo(c: Context<AppEnv>, { mailbox }: Receiver, taken: readonly Taken[]): Promise<readonly Taken[]> {
+  if (taken.length === 0 || (await mayGoOn(c))) return taken;
+  await putBack(mailbox, taken);
+  return [];
 }
 
 /** The one mailbox of a bound token; null for any other token: then the receipts say which. */

@@ -23,12 +23,13 @@ import {
   viewQueue,
 } from "../../registry/queues.ts";
 import type { Receiver } from "../../storage/endpoints.ts";
-import { listMembersOf, listQueues, type Queue as StoredQueue } from "../../storage/queues.ts";
+import { listMembersOf, listQueues, queueExists, type Queue as StoredQueue } from "../../storage/queues.ts";
 import { streamStub } from "../../streams/stub.ts";
 import { EndpointId, EndpointKind, EndpointStatusName, TopicList } from "../endpoint-schemas.ts";
 import { requireScope } from "../middleware/require-scope.ts";
 import { decodeIdCursor, toPage } from "../pagination.ts";
 import { registryWorld, valueOf } from "../registry-world.ts";
+import { requireRoom } from "../room.ts";
 import { type AppEnv, createRouter } from "../router.ts";
 import { jsonBody, jsonResponse, Page, pageOf, problemResponses, Time } from "../schemas.ts";
 
@@ -75,7 +76,7 @@ const Members = z.array(z.object({ endpointId: EndpointId, kind: EndpointKind, s
 
 const contentsFields = {
   depth: z.number().int().openapi({ description: "Messages nobody has dealt with yet, those in flight included" }),
-  oldestAgeSeconds: z.number().nullable().openapi({ description: "Age of the oldest of them" }),
+  oldestAgeSeconds: z.number().nullable().openapi({ description: "Age of the oldest of them; with Amazon SQS, which does not tell, the least it can be" }),
   inFlight: z.number().int().openapi({ description: "Pulled, and neither acknowledged nor visible again" }),
   dead: z.number().int().openapi({ description: `Dead letters; of those no push member took, at most ${MAX_DEAD} are counted` }),
 };
@@ -113,7 +114,7 @@ const put = createRoute({
   responses: {
     200: jsonResponse(QueueSettings, "The queue as it is now"),
     201: jsonResponse(QueueSettings, "Created"),
-    ...problemResponses("malformed-target", "invalid-request"),
+    ...problemResponses("malformed-target", "invalid-request", "limit-reached"),
   },
 });
 
@@ -144,15 +145,15 @@ const remove = createRoute({
   path: "/v1/queues/{queue}",
   tags: ["Queues"],
   summary: "Delete a queue",
-  description: "With everything in it, dead letters included. Refused while it has members, unless `force` is `true`.",
+  description: "With everything in it, dead letters included, and with its members' subscriptions to it; the members stay.",
   middleware: [requireScope("manage")] as const,
   request: {
     params: QueueParam,
     query: z.object({
-      force: z
+      ifUnused: z
         .enum(["true", "false"], { error: "Must be `true` or `false`." })
         .default("false")
-        .openapi({ description: "Ends its members' subscriptions with it" }),
+        .openapi({ description: "Refuses it while it has members" }),
     }),
   },
   responses: { 204: { description: "Deleted" }, ...problemResponses("malformed-target", "unknown-queue", "conflict") },
@@ -182,7 +183,9 @@ const redrive = createRoute({
 export const queues = createRouter();
 
 queues.openapi(put, async (c) => {
-  const { queue, created } = valueOf(await putQueue(registryWorld(c), c.req.valid("param").queue, c.req.valid("json")));
+  const name = c.req.valid("param").queue;
+  await requireRoom(c, "queues", () => queueExists(c.env.DB, c.get("principal").tenantId, name));
+  const { queue, created } = valueOf(await putQueue(registryWorld(c), name, c.req.valid("json")));
   return created ? c.json(queue, 201, { location: `/v1/queues/${queue.queue}` }) : c.json(queue, 200);
 });
 
@@ -210,8 +213,8 @@ queues.openapi(get, async (c) => {
 });
 
 queues.openapi(remove, async (c) => {
-  const force = c.req.valid("query").force === "true";
-  const queue = valueOf(await removeQueue(registryWorld(c), c.req.valid("param").queue, { force }));
+  const ifUnused = c.req.valid("query").ifUnused === "true";
+  const queue = valueOf(await removeQueue(registryWorld(c), c.req.valid("param").queue, { ifUnused }));
   await discardContents(queueWorld(c), queue);
   return c.body(null, 204);
 });

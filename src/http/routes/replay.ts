@@ -1,8 +1,9 @@
 import { createRoute, z } from "@hono/zod-openapi";
+import type { Context } from "hono";
 import { newId } from "../../ids.ts";
 import { isTarget, MAX_TARGET_CHARACTERS } from "../../messages/topic.ts";
 import { recordAudit } from "../../storage/audit.ts";
-import { endpointExists } from "../../storage/history-read.ts";
+import { findEndpoint } from "../../storage/endpoints.ts";
 import type { ReplayRequest, ReplayStarted } from "../../streams/contract.ts";
 import { formatOffset, parseLogOffset } from "../../streams/protocol/offset.ts";
 import { streamName } from "../../streams/ref.ts";
@@ -12,12 +13,13 @@ import { auditEntry } from "../audit-trail.ts";
 import { isOrdered, NOT_BEFORE_SINCE, Since, Until } from "../history-json.ts";
 import { requireScope } from "../middleware/require-scope.ts";
 import { orUnavailable, requireName } from "../published.ts";
-import { createRouter, fail } from "../router.ts";
+import { requireReplayable, requireReplayJob } from "../replay-limits.ts";
+import { type AppEnv, createRouter, fail } from "../router.ts";
 import { IdParam, jsonBody, jsonResponse, problemResponses } from "../schemas.ts";
 
-/** An offset in a request: as publishing returned it, or as the stream API writes it. */
+/** An offset in a body: as publishing returned it, or as the stream API writes it. */
 export const OffsetInput = z
-  .union([z.number(), z.string().max(64)], { error: "Must be an offset: a number as publishing returned it, or a Stream-Next-Offset." })
+  .union([z.int().min(0), z.string().max(64)], { error: "Must be an offset: a number as publishing returned it, or a Stream-Next-Offset." })
   .openapi({ description: "An offset: the number that publishing returned, or a `Stream-Next-Offset`", example: 42 });
 
 const ReplayBody = z
@@ -55,7 +57,7 @@ const replayRoute = createRoute({
   request: { params: IdParam, body: jsonBody(ReplayBody) },
   responses: {
     202: jsonResponse(ReplayAnswer, "Begun, or only counted"),
-    ...problemResponses("malformed-request", "malformed-target", "not-found", "gone", "invalid-request", "rate-limited", "unavailable"),
+    ...problemResponses("malformed-target", "not-found", "gone", "invalid-request", "limit-reached", "rate-limited", "unavailable"),
   },
 });
 
@@ -67,12 +69,13 @@ replay.openapi(replayRoute, async (c) => {
   const { tenantId } = c.get("principal");
   if (!isTarget(topic)) requireName("topic", topic);
   const from = firstMessage(fromOffset, since);
-  if (!(await endpointExists(c.env.DB, tenantId, endpointId))) {
-    return fail({ code: "not-found", detail: "There is no endpoint with this id." });
-  }
+  const endpoint = await findEndpoint(c.env.DB, tenantId, endpointId);
+  if (endpoint === null) return fail({ code: "not-found", detail: "There is no endpoint with this id." });
   const stream = streamName({ tenantId, kind: "topics", name: topic });
+  if (!dryRun) await requireWithinLimits(c, stream, { endpointId, from, untilMs: until ?? null });
   const jobId = dryRun ? null : newId("job", Date.now());
-  const request = { jobId, endpointId, from, untilMs: until ?? null };
+  const ordered = endpoint.ordered ? { ordered: { orderingKey: endpoint.ordering_key } } : {};
+  const request = { jobId, endpointId, from, untilMs: until ?? null, ...ordered };
   const starting = streamStub(c.env.STREAMS, stream).replay(stream, request);
   const started = await orUnavailable(c, starting, "Whether it began is unknown: look at `/v1/jobs` before you try again.");
   if (!started.ok) return refuse(started);
@@ -83,6 +86,14 @@ replay.openapi(replayRoute, async (c) => {
   }
   return c.json({ count, jobId }, 202);
 });
+
+/** Counts first what the replay would be, where the tenant has a limit of it. */
+async function requireWithinLimits(c: Context<AppEnv>, stream: string, stretch: Omit<ReplayRequest, "jobId">): Promise<void> {
+  await requireReplayJob(c);
+  if (c.get("limits").replayMessages === null) return;
+  const counted = await streamStub(c.env.STREAMS, stream).replay(stream, { ...stretch, jobId: null });
+  if (counted.ok) requireReplayable(c, counted.count);
+}
 
 function firstMessage(fromOffset: number | string | undefined, sinceMs: number | undefined): ReplayRequest["from"] {
   if (sinceMs !== undefined) return { timeMs: sinceMs };
@@ -95,14 +106,14 @@ function firstMessage(fromOffset: number | string | undefined, sinceMs: number |
 /** Ends the request: the text names no position. */
 export function malformedOffset(pointer: string): never {
   const detail = "Must be a number as publishing returned it, or an offset as the stream API writes it.";
-  return fail({ code: "malformed-request", detail: "Mend the offset and send the request again.", errors: [{ pointer, detail }] });
+  return fail({ code: "invalid-request", detail: "Mend the offset and send the request again.", errors: [{ pointer, detail }] });
 }
 
 function refuse(refused: ReplayStarted & { ok: false }): never {
   switch (refused.code) {
     case "beyond-head": {
       const detail = `lies beyond the end of the topic, which is ${refused.nextOffset}`;
-      return fail({ code: "malformed-request", detail: "Mend the offset and send the request again.", errors: [{ pointer: "/fromOffset", detail }] });
+      return fail({ code: "invalid-request", detail: "Mend the offset and send the request again.", errors: [{ pointer: "/fromOffset", detail }] });
     }
     case "trimmed": {
       const earliest = formatOffset(refused.earliestOffset);

@@ -11,6 +11,7 @@ import {
 import { auditEntry } from "../audit-trail.ts";
 import { requireScope } from "../middleware/require-scope.ts";
 import { decodeIdCursor, toPage } from "../pagination.ts";
+import { requireRoom } from "../room.ts";
 import { type AppEnv, createRouter, fail } from "../router.ts";
 import { IdParam, jsonBody, jsonResponse, Page, pageOf, problemResponses, toTime } from "../schemas.ts";
 import { presentSource } from "../source-json.ts";
@@ -30,7 +31,7 @@ const create = createRoute({
     "with the secret, which is kept encrypted and shown nowhere.",
   middleware,
   request: { body: jsonBody(NewSource) },
-  responses: { 201: jsonResponse(SourceBody, "The source"), ...problemResponses("malformed-target") },
+  responses: { 201: jsonResponse(SourceBody, "The source"), ...problemResponses("malformed-target", "limit-reached") },
 });
 
 const list = createRoute({
@@ -88,6 +89,7 @@ const remove = createRoute({
 export const sources = createRouter();
 
 sources.openapi(create, async (c) => {
+  await requireRoom(c, "sources");
   const nowMs = Date.now();
   const input = c.req.valid("json");
   const source = newSource(input, c.get("principal").tenantId, nowMs);
@@ -138,7 +140,8 @@ sources.openapi(rotate, async (c) => {
   const nowMs = Date.now();
   const { tenantId } = c.get("principal");
   const { id: sourceId } = c.req.valid("param");
-  const { source } = await requireSource(c.env.DB, tenantId, sourceId);
+  const found = await requireSource(c.env.DB, tenantId, sourceId);
+  const { source } = found;
   if (source.kind === "sns") {
     return fail({ code: "conflict", detail: "SNS signs with certificates of its own: a source of that kind has no secret." });
   }
@@ -149,7 +152,7 @@ sources.openapi(rotate, async (c) => {
   const after = { id: sealed.id, previousExpiresAt: toTime(previousExpiresAtMs) };
   await c.env.DB.batch([
     ...rotateSourceSecret(c.env.DB, tenantId, sourceId, sealed, previousExpiresAtMs),
-    auditStatement(c.env.DB, auditEntry(c, { action: "source.rotate", target: sourceId, after })),
+    auditStatement(c.env.DB, auditEntry(c, { action: "source.rotate", target: sourceId, before: presentSource(found), after })),
   ]);
   await untilCachesExpired(Date.now());
   return c.json(presentSource(await requireSource(c.env.DB, tenantId, sourceId)), 200);

@@ -1,4 +1,5 @@
 import type { Context } from "hono";
+import { forgetOwnStream } from "../../storage/purges.ts";
 import { openLog } from "../../streams/open-log.ts";
 import { openDurableStream, type ReadableLog } from "../../streams/protocol/readable-log.ts";
 import type { StreamPath } from "../../streams/protocol/path.ts";
@@ -22,7 +23,10 @@ streamRoutes.put(PATH, requireScope("publish"), async (c) => createStream(c, req
 streamRoutes.post(PATH, requireScope("publish"), async (c) => appendToStream(c, requireOwn(c)));
 
 streamRoutes.delete(PATH, requireScope("publish"), async (c) => {
-  const removed = await durableStreamStub(c.env.DURABLE_STREAMS, objectName(c, requireOwn(c))).remove();
+  const path = requireOwn(c);
+  // first, so that one who makes it anew at this moment is the last to say so
+  await forgetOwnStream(c.env.DB, c.get("principal").tenantId, path);
+  const removed = await durableStreamStub(c.env.DURABLE_STREAMS, objectName(c, path)).remove();
   return removed.ok ? c.body(null, 204) : failMissing(removed);
 });
 

@@ -9,10 +9,12 @@ import {
 } from "../../registry/subscriptions.ts";
 import { findSubscription, listSubscriptions } from "../../storage/subscriptions.ts";
 import { EndpointId, FilterPolicy, FilterScopeName, QueueName, TopicPatternText } from "../endpoint-schemas.ts";
+import { requireFanOut } from "../fan-out.ts";
 import { requireScope } from "../middleware/require-scope.ts";
 import { decodeIdCursor, toPage } from "../pagination.ts";
 import { registryWorld, valueOf } from "../registry-world.ts";
 import { addressesOf, releaseChanged } from "../release-changed.ts";
+import { requireRoom } from "../room.ts";
 import { type AppEnv, createRouter, fail } from "../router.ts";
 import { IdParam, jsonBody, jsonResponse, Page, pageOf, problemResponses, Time } from "../schemas.ts";
 
@@ -57,7 +59,10 @@ const create = createRoute({
     "that match go to one of its members.",
   middleware: [requireScope("manage")] as const,
   request: { body: jsonBody(CreateSubscription) },
-  responses: { 201: jsonResponse(Subscription, "Created"), ...problemResponses("malformed-target", "invalid-request") },
+  responses: {
+    201: jsonResponse(Subscription, "Created"),
+    ...problemResponses("malformed-target", "not-found", "invalid-request", "limit-reached"),
+  },
 });
 
 const list = createRoute({
@@ -96,7 +101,7 @@ const patch = createRoute({
   request: { params: IdParam, body: jsonBody(PatchSubscription) },
   responses: {
     200: jsonResponse(Subscription, "The subscription as it is now"),
-    ...problemResponses("malformed-target", "not-found", "invalid-request"),
+    ...problemResponses("malformed-target", "not-found", "invalid-request", "limit-reached"),
   },
 });
 
@@ -115,6 +120,8 @@ export const subscriptions = createRouter();
 
 subscriptions.openapi(create, async (c) => {
   const input = c.req.valid("json");
+  await requireRoom(c, "subscriptions");
+  await requireFanOut(c, { topics: input.topic === null ? [] : [input.topic], filter: input.filter });
   const before = await addressesOf(c, input.endpointId);
   const subscription = valueOf(await createSubscription(registryWorld(c), input));
   releaseChanged(c, input.endpointId, before);
@@ -138,6 +145,8 @@ subscriptions.openapi(patch, async (c) => {
   const { id } = c.req.valid("param");
   const { endpointId } = await requireSubscription(c, id);
   const before = await addressesOf(c, endpointId);
+  const { topic, filter } = c.req.valid("json");
+  await requireFanOut(c, { topics: topic === undefined || topic === null ? [] : [topic], filter });
   const subscription = valueOf(await changeSubscription(registryWorld(c), id, c.req.valid("json")));
   releaseChanged(c, endpointId, before);
   return c.json(subscription, 200);

@@ -44,6 +44,9 @@ const tailRoute = createRoute({
   },
 });
 
+const RESUME =
+  "Send the `id` of the last event that was seen as it was, to a tail of the same pattern, or leave `Last-Event-ID` out to begin now.";
+
 export const tail = createRouter();
 
 tail.openapi(tailRoute, async (c) => {
@@ -53,7 +56,7 @@ tail.openapi(tailRoute, async (c) => {
     return fail({ code: "malformed-target", detail: "Mend the pattern.", errors: [{ pointer: "?topic", detail: parsed.detail }] });
   }
   const scope: CursorScope = { config: c.get("config"), tenantId: c.get("principal").tenantId, list: `tail:${topic}` };
-  const given = await decodeCursor(scope, c.req.valid("header")["last-event-id"] || undefined);
+  const given = await decodeCursor(scope, c.req.valid("header")["last-event-id"] || undefined, RESUME);
   const cursor: TailCursor = given === undefined ? { sinceMs: since ?? Date.now(), positions: new Map() } : parseCursorValues(given);
   const newTopics = topicsOf(c, parsed.pattern);
   const topics = await newTopics();

@@ -2,6 +2,9 @@ import { createRoute, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { untilCachesExpired } from "../../delivery/freshness.ts";
 import { newId } from "../../ids.ts";
+import { isolateOf } from "../../isolate.ts";
+import { openMailbox } from "../../mailbox/open-mailbox.ts";
+import { purgeOwned } from "../../registry/purge-tenants.ts";
 import { auditStatement } from "../../storage/audit.ts";
 import { NO_LIMITS, type TenantLimits } from "../../storage/limits.ts";
 import {
@@ -25,6 +28,8 @@ const limitFields = {
   publishPerSecond: limitOf("Messages published, in each isolate", 1),
   endpoints: limitOf("How many endpoints it may have", 0),
   payloadBytes: limitOf("Of one message", 1),
+  replayMessages: limitOf("Messages that one request may have delivered again", 0),
+  replayJobs: limitOf("Replays that run at the same time", 0),
 };
 const Limits = z.object(limitFields).openapi("TenantLimits");
 const LimitsInput = z.strictObject(limitFields).partial();
@@ -44,7 +49,7 @@ const NewTenant = z
   .strictObject({
     id: z
       .string()
-      .regex(/^[a-z0-9][a-z0-9_-]{0,62}$/, { error: "Must be 1 to 63 of a-z, 0-9, `_`, `-`, and begin with a letter or digit." })
+      .regex(/^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$/, { error: "Must be 1 to 63 of A-Z, a-z, 0-9, `_`, `-`, and begin with a letter or digit." })
       .optional()
       .openapi({ description: "Made up when absent; never used twice, not even after a deletion", example: "acme" }),
     name: name.optional().openapi({ description: "The id when absent" }),
@@ -127,7 +132,10 @@ const remove = createRoute({
   tags,
   summary: "Delete a tenant",
   description:
-    "With its tokens, endpoints, subscriptions, sources and history. Answers once no request of the tenant is accepted any more and nothing is delivered to its endpoints. `default` can not be deleted.",
+    "With everything it owns: tokens, endpoints, subscriptions, sources, history; its streams with their messages, and its " +
+    "mailboxes, Amazon SQS queues included. Answers once no request of the tenant is accepted any more, nothing is delivered " +
+    "to its endpoints, and the first 200 streams and mailboxes are gone; the cron removes the rest, and tries again what " +
+    "could not be removed. `default` can not be deleted.",
   middleware,
   request: { params: IdParam },
   responses: { 204: { description: "Deleted" }, ...problemResponses("not-found", "conflict") },
@@ -217,6 +225,8 @@ async function deleteTenant(c: Context<AppEnv>, tenant: Tenant): Promise<void> {
   // what requests that were let in from a cache have added meanwhile
   await db.batch(endTenantStatements(db, tenant.id, nowMs));
   await purgeTenantHistory(db, tenant.id);
+  const { config, world } = isolateOf(c.env);
+  await purgeOwned({ env: c.env, mailbox: openMailbox(c.env, config), now: world.now }, tenant.id);
 }
 
 async function requireTenant(db: D1Database, id: string): Promise<Tenant> {

@@ -1,6 +1,5 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
-import { toBase64Url } from "../../crypto/base64.ts";
 import { sha256Hex } from "../../crypto/digest.ts";
 import { untilCachesExpired } from "../../delivery/freshness.ts";
 import { newId } from "../../ids.ts";
@@ -13,12 +12,11 @@ import {
 import { auditEntry, type Change } from "../audit-trail.ts";
 import { requireScope } from "../middleware/require-scope.ts";
 import { decodeIdCursor, toPage } from "../pagination.ts";
+import { requireRoom } from "../room.ts";
 import { type AppEnv, createRouter, fail, type Principal } from "../router.ts";
 import { IdParam, jsonBody, jsonResponse, Page, pageOf, problemResponses, toTime } from "../schemas.ts";
+import { newSecretValue } from "../token-values.ts";
 import { NewToken, RotateToken, TokenBody, TokenChange, TokenMade, TokenRotated } from "../token-schemas.ts";
-
-/** 192 bits, of the ≥ 160 that §3 asks for. */
-const TOKEN_BYTES = 24;
 
 const tags = ["Tokens"];
 const middleware = requireScope("admin");
@@ -33,7 +31,10 @@ const create = createRoute({
     "it pulls and reads what is below `/v1/endpoints/{id}`, and publishes. For any other endpoint it is answered 404.",
   middleware,
   request: { body: jsonBody(NewToken) },
-  responses: { 201: jsonResponse(TokenMade, "The token, with its value"), ...problemResponses("missing-scope", "invalid-request") },
+  responses: {
+    201: jsonResponse(TokenMade, "The token, with its value"),
+    ...problemResponses("missing-scope", "not-found", "invalid-request", "limit-reached"),
+  },
 });
 
 const list = createRoute({
@@ -98,18 +99,20 @@ const remove = createRoute({
 export const tokens = createRouter();
 
 tokens.openapi(create, async (c) => {
+  await requireRoom(c, "tokens");
   const body = c.req.valid("json");
   const principal = c.get("principal");
   const nowMs = Date.now();
   requireGrantable(principal, body);
   requireFuture(body.expiresAt ?? null, nowMs);
-  const value = newValue();
+  const value = newSecretValue("pst");
   const token: Token = {
     id: newId("tok", nowMs),
     tenantId: body.operator ? null : principal.tenantId,
     name: body.name,
     scopes: SCOPES.filter((scope) => body.scopes.includes(scope)),
     binding: await bindingOf(c, body),
+    portal: false,
     expiresAtMs: body.expiresAt ?? null,
     createdAtMs: nowMs,
     lastUsedAtMs: null,
@@ -158,7 +161,7 @@ tokens.openapi(rotate, async (c) => {
   const before = await requireToken(c.env.DB, principal, c.req.valid("param").id);
   // whoever gets the value could do all that the token may
   requireGrantable(principal, { scopes: [...before.scopes], operator: before.tenantId === null });
-  const value = newValue();
+  const value = newSecretValue("pst");
   const previousExpiresAtMs = Date.now() + c.req.valid("json").overlapSeconds * 1000;
   const token: Token = { ...before, previousExpiresAtMs };
   await c.env.DB.batch([
@@ -187,10 +190,6 @@ async function requireToken(db: D1Database, principal: Principal, id: string): P
   return token ?? fail({ code: "not-found", detail: "There is no token of that id." });
 }
 
-function newValue(): string {
-  return `pst_${toBase64Url(crypto.getRandomValues(new Uint8Array(TOKEN_BYTES)))}`;
-}
-
 function changeOf(action: string, before: Token, after: Token): Change {
   const shown = (token: Token): unknown => ({
     ...present(token),
@@ -204,11 +203,7 @@ async function bindingOf(c: Context<AppEnv>, { endpointId, node }: z.output<type
   if (node !== undefined) return { endpointId: null, node };
   if (endpointId === undefined) return null;
   if ((await findEndpoint(c.env.DB, c.get("principal").tenantId, endpointId)) !== null) return { endpointId, node: null };
-  return fail({
-    code: "invalid-request",
-    detail: "Mend the listed fields and send the request again.",
-    errors: [{ pointer: "/endpointId", detail: "There is no endpoint with this id." }],
-  });
+  return fail({ code: "not-found", detail: "There is no endpoint with this `endpointId`." });
 }
 
 function requireGrantable(principal: Principal, body: Pick<z.output<typeof NewToken>, "scopes" | "operator">): void {
@@ -242,6 +237,7 @@ function present(token: Token): z.input<typeof TokenBody> {
     operator: token.tenantId === null,
     endpointId: token.binding?.endpointId ?? null,
     node: token.binding?.node ?? null,
+    portal: token.portal,
     expiresAt: token.expiresAtMs === null ? null : toTime(token.expiresAtMs),
     createdAt: toTime(token.createdAtMs),
     lastUsedAt: token.lastUsedAtMs === null ? null : toTime(token.lastUsedAtMs),

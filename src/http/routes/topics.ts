@@ -10,6 +10,7 @@ import { auditEntry } from "../audit-trail.ts";
 import { requireScope } from "../middleware/require-scope.ts";
 import { decodeIdCursor, toPage } from "../pagination.ts";
 import { orUnavailable, requireName } from "../published.ts";
+import { requireRoom } from "../room.ts";
 import { type AppEnv, createRouter, fail } from "../router.ts";
 import { jsonBody, jsonResponse, Page, pageOf, problemResponses, Time, toTime } from "../schemas.ts";
 
@@ -71,7 +72,7 @@ const putRoute = createRoute({
   request: { params: TopicParam, body: jsonBody(PutTopic) },
   responses: {
     200: jsonResponse(TopicSettings, "The settings as they are now"),
-    ...problemResponses("malformed-target", "invalid-request", "unavailable"),
+    ...problemResponses("malformed-target", "invalid-request", "limit-reached", "unavailable"),
   },
 });
 
@@ -116,6 +117,7 @@ topics.openapi(putRoute, async (c) => {
   const { tenantId } = c.get("principal");
   const db = c.env.DB;
   const before = await findTopicSettings(db, tenantId, topic);
+  if (before === null) await requireRoom(c, "topics");
   const known = before ?? DEFAULT_RETENTION;
   const after: RetentionSettings = {
     retentionSeconds: retentionSeconds === undefined ? known.retentionSeconds : (retentionSeconds ?? DEFAULT_RETENTION.retentionSeconds),

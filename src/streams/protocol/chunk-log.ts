@@ -1,4 +1,4 @@
-import { joinParts, ownBuffer, type Payload } from "./content.ts";
+import { joinMessages, joinParts, ownBuffer, type Payload } from "./content.ts";
 import type { Stretch } from "./contract.ts";
 
 type ChunkRow = { position: number; units: number; bytes: ArrayBuffer; lengths: ArrayBuffer | null };
@@ -37,7 +37,7 @@ export class ChunkLog {
       const isJson = chunk.lengths.length > 0;
       this.#sql.exec(
         "INSERT INTO chunks (position, units, bytes, lengths) VALUES (?, ?, ?, ?)",
-        at, chunk.units, ownBuffer(joinParts(chunk.parts, isJson)).buffer, isJson ? Uint32Array.from(chunk.lengths).buffer : null,
+        at, chunk.units, joinParts(chunk.parts, isJson), isJson ? Uint32Array.from(chunk.lengths).buffer : null,
       );
       at += chunk.units;
     }
@@ -63,9 +63,10 @@ export class ChunkLog {
       parts.push(cut.bytes);
       next += cut.units;
       size += cut.bytes.length + (json ? COMMA_BYTES : 0);
-      if (size >= maxBytes || next < row.position + row.units) break;
+      // a row is loaded whole: one like this that would only be begun is left for the next read
+      if (size + row.bytes.byteLength > maxBytes || next < row.position + row.units) break;
     }
-    return { from, next, bytes: ownBuffer(joinParts(parts, json)) };
+    return { from, next, bytes: json ? joinMessages(parts) : ownBuffer(joinParts(parts, false)) };
   }
 
   /** Removes up to `limit` rows before `position`; whether there may be more. */

@@ -1,4 +1,4 @@
-import { checkJson, type JsonFault, scanElements } from "../../messages/json-members.ts";
+import { jsonBounds } from "./json-body.ts";
 
 /**
  * What is appended at once. Of a JSON stream: the messages as they were sent, with a comma between each two, and the
@@ -11,8 +11,13 @@ export type ParsedPayload = { readonly ok: true; readonly payload: Payload } | {
 /** A message is never cut in two, and a row of an object holds 2 MB. */
 export const MAX_JSON_MESSAGE_BYTES = 1_800_000;
 
+/** What a view may leave of the buffer it is one of: less than a copy costs, for all of the buffer goes with it. */
+const SPARE_BYTES = 1_024;
+
 export const DEFAULT_CONTENT_TYPE = "application/octet-stream";
 const COMMA = 0x2c;
+const OPEN_BRACKET = 0x5b;
+const CLOSE_BRACKET = 0x5d;
 
 /** The media type without its parameters, in lower case. */
 export function mediaType(contentType: string): string {
@@ -39,37 +44,28 @@ export function unitsOf({ bytes, lengths }: Payload): number {
  * were sent. An array without elements is a payload of no units.
  */
 export function parseJsonPayload(body: Uint8Array): ParsedPayload {
-  let text: string;
-  try {
-    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: false }).decode(body);
-  } catch {
-    return { ok: false, detail: "The body is not valid UTF-8." };
-  }
-  if (/^[ \t\r\n]*\[/.test(text)) {
-    const scanned = scanElements(text);
-    return scanned.ok ? joined(scanned.elements.map(({ start, end }) => text.slice(start, end))) : faulty(scanned);
-  }
-  const checked = checkJson(text);
-  return checked.ok ? joined([text.trim()]) : faulty(checked);
-}
-
-function faulty({ detail, position }: JsonFault): ParsedPayload {
-  return { ok: false, detail: `The body is not valid JSON: ${detail}, at character ${position + 1}.` };
-}
-
-function joined(values: readonly string[]): ParsedPayload {
-  const encoder = new TextEncoder();
-  const text = values.join(",");
-  const bytes = encoder.encode(text);
-  const lengths = new Uint32Array(values.length);
-  const ascii = bytes.length === text.length;
-  values.forEach((value, index) => {
-    lengths[index] = ascii ? value.length : encoder.encode(value).length;
-  });
+  const parsed = jsonBounds(body);
+  if (!parsed.ok) return parsed;
+  const { bounds } = parsed;
+  const lengths = new Uint32Array(bounds.length / 2);
+  for (let index = 0; index < lengths.length; index++) lengths[index] = (bounds[2 * index + 1] ?? 0) - (bounds[2 * index] ?? 0);
   if (lengths.some((length) => length > MAX_JSON_MESSAGE_BYTES)) {
     return { ok: false, detail: `A JSON message may have ${MAX_JSON_MESSAGE_BYTES} bytes at most.` };
   }
-  return { ok: true, payload: { bytes, lengths } };
+  return { ok: true, payload: { bytes: joinedMessages(body, bounds), lengths } };
+}
+
+/** The messages with a comma between each two: as they lie in the body, where nothing else is between them. */
+function joinedMessages(body: Uint8Array, bounds: Uint32Array): Uint8Array {
+  const [first = 0] = bounds;
+  const last = bounds.at(-1) ?? 0;
+  let size = 0;
+  for (let index = 0; index < bounds.length; index += 2) size += (bounds[index + 1] ?? 0) - (bounds[index] ?? 0) + 1;
+  if (size === 0) return new Uint8Array();
+  if (size - 1 === last - first) return body.buffer.byteLength - size < SPARE_BYTES ? body.subarray(first, last) : body.slice(first, last);
+  const parts: Uint8Array[] = [];
+  for (let index = 0; index < bounds.length; index += 2) parts.push(body.subarray(bounds[index], bounds[index + 1]));
+  return ownBuffer(joinParts(parts, true));
 }
 
 /** Several parts as one; in JSON mode with a comma between each two. */
@@ -84,6 +80,33 @@ export function joinParts(parts: readonly Uint8Array[], json: boolean): Uint8Arr
     whole.set(part, at);
     at += part.length;
   });
+  return whole;
+}
+
+/**
+ * JSON messages that were read, with a comma between each two parts, in a buffer with room for the brackets that
+ * {@link shown} puts around them: so they are copied here, and nowhere after.
+ */
+export function joinMessages(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length + 1, 1));
+  let at = 1;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+    whole[at++] = COMMA;
+  }
+  return parts.length === 0 ? new Uint8Array() : whole.subarray(1, -1);
+}
+
+/** The bytes of a stretch as a body shows them: in JSON mode as an array (§7.1). */
+export function shown(bytes: Uint8Array, contentType: string): Uint8Array {
+  if (!isJsonMode(contentType)) return bytes;
+  const { byteOffset, buffer, length } = bytes;
+  const hasRoom = byteOffset === 1 && buffer.byteLength === length + 2;
+  const whole = hasRoom ? new Uint8Array(buffer) : new Uint8Array(length + 2);
+  if (!hasRoom) whole.set(bytes, 1);
+  whole[0] = OPEN_BRACKET;
+  whole[length + 1] = CLOSE_BRACKET;
   return whole;
 }
 

@@ -1,3 +1,4 @@
+import type { Presence } from "../subscriptions/contract.ts";
 import type { Payload } from "./content.ts";
 import type { ReadFrom } from "./offset.ts";
 
@@ -26,6 +27,8 @@ export type ForkRequest = {
 };
 
 export type CreateRequest = {
+  /** Of the object itself, which can not find it out. */
+  readonly name: string;
   /** Null: that of the source for a fork, else the default. */
   readonly contentType: string | null;
   readonly payload: Payload | null;
@@ -109,6 +112,10 @@ export interface DurableStreamApi {
   /** Takes a reference for a fork: the data stays as long as it is there. */
   addFork(request: AddForkRequest): Promise<AddForkResult>;
   removeFork(forkId: string): Promise<void>;
+  /** Removes the stream whatever reads from it, for all of its tenant's go. Throws while it can not give back a fork's reference. */
+  destroy(): Promise<void>;
+  /** From now on the subscription is told of every change; how the stream is now. There need not be one yet. */
+  tellFromNowOn(stream: string, subscriptionId: string): Promise<Presence>;
   /** For forks: reads also what is deleted but still referred to. */
   readRange(incarnation: string, from: number, to: number, maxBytes: number): Promise<RangeResult>;
 }

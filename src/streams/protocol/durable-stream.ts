@@ -1,6 +1,9 @@
 import { DurableObject } from "cloudflare:workers";
 import { describeError, log } from "../../log.ts";
+import { pendingAlarm } from "../../pending-alarm.ts";
 import { LiveWaiters } from "../live-waiters.ts";
+import type { Presence } from "../subscriptions/contract.ts";
+import { Announcer } from "./announcer.ts";
 import { appendGroup } from "./append-group.ts";
 import { DEFAULT_CONTENT_TYPE, isJsonMode, mediaType, unitsOf } from "./content.ts";
 import type {
@@ -8,6 +11,7 @@ import type {
   RangeResult, ReadRequest, ReadResult, StreamInfo, Stretch,
 } from "./contract.ts";
 import { ForkLinks, inheritedOf, type TakenFork } from "./fork-links.ts";
+import { listenersOf } from "./listeners.ts";
 import { PendingAppends, type PendingAppend } from "./pending-appends.ts";
 import { isSameStream } from "./same-stream.ts";
 import { type StreamState, StreamStore } from "./store.ts";
@@ -28,6 +32,7 @@ export class DurableStream extends DurableObject<Cloudflare.Env> implements Dura
   readonly #pending = new PendingAppends();
   readonly #waiters = new LiveWaiters();
   readonly #forks: ForkLinks;
+  readonly #announcer: Announcer;
   #committing = false;
   /** What the last reader at the tail was given: a thousand live readers ask for the same. */
   #lastRead: { readonly stretch: Stretch; readonly tail: number; readonly maxBytes: number } | null = null;
@@ -36,9 +41,17 @@ export class DurableStream extends DurableObject<Cloudflare.Env> implements Dura
     super(ctx, env);
     this.#store = new StreamStore(ctx.storage);
     this.#forks = new ForkLinks(this.#store, env.DURABLE_STREAMS);
+    this.#announcer = new Announcer(ctx.storage, listenersOf(env), () => this.#presence());
   }
 
   async create(request: CreateRequest): Promise<CreateResult> {
+    const created = await this.#create(request);
+    // Until its directory knows of it, no subscription does.
+    if (created.ok && !(await this.#announcer.announce())) await this.#wakeBy(Date.now() + RETRY_MS);
+    return created;
+  }
+
+  async #create(request: CreateRequest): Promise<CreateResult> {
     const known = this.#answerExisting(request);
     if (known !== null) return known;
     if (request.fork === null) return this.#createNew(request, null);
@@ -114,6 +127,16 @@ export class DurableStream extends DurableObject<Cloudflare.Env> implements Dura
     await this.ctx.storage.sync();
   }
 
+  async destroy(): Promise<void> {
+    this.#lastRead = null;
+    this.#transact(() => this.#store.end());
+    this.#waiters.wakeAll();
+    await this.#forks.giveBack();
+    if (this.#store.owedForks().length > 0) throw new Error("a reference on another stream could not be given back");
+    await this.ctx.storage.deleteAlarm();
+    await this.#deleteEverything();
+  }
+
   async readRange(incarnation: string, from: number, to: number, maxBytes: number): Promise<RangeResult> {
     const { state, tail } = this.#store;
     if (state?.incarnation !== incarnation) return { ok: false, code: "not-found" };
@@ -122,17 +145,26 @@ export class DurableStream extends DurableObject<Cloudflare.Env> implements Dura
     return { ok: true, stretch: this.#store.read(state, from, Math.min(to, tail), maxBytes) };
   }
 
-  /** Ends what has expired, gives references back, and removes what is left of ended streams. */
+  async tellFromNowOn(stream: string, subscriptionId: string): Promise<Presence> {
+    this.#live(Date.now());
+    return this.#transact(() => {
+      this.#announcer.remember(stream);
+      return this.#announcer.subscribe(subscriptionId);
+    });
+  }
+
+  /** Ends what has expired, tells whoever was not told, gives references back, and removes what is left of ended streams. */
   override async alarm(): Promise<void> {
     this.#live(Date.now());
     await this.#forks.giveBack();
+    const isAnnounced = await this.#announcer.announce();
     const more = this.#store.dropRemains(DROP_ROWS);
     const { state } = this.#store;
     const owes = this.#store.owedForks().length > 0;
     if (more) await this.#wakeBy(Date.now());
-    else if (owes) await this.#wakeBy(Date.now() + RETRY_MS);
+    else if (owes || !isAnnounced) await this.#wakeBy(Date.now() + RETRY_MS);
     else if (state !== null) await this.#watchExpiry(state);
-    else if (!this.#forks.isTaking && this.#pending.isEmpty && !this.#committing) await this.#deleteEverything();
+    else if (this.#announcer.isEmpty && !this.#forks.isTaking && this.#pending.isEmpty && !this.#committing) await this.#deleteEverything();
   }
 
   /** What a request to create gets when there is a stream already; null when there is none. */
@@ -161,6 +193,7 @@ export class DurableStream extends DurableObject<Cloudflare.Env> implements Dura
       });
       if (payload !== null) this.#store.append(created, [payload], this.#store.tail + unitsOf(payload));
       if (taken !== null) this.#store.settleFork(taken.origin.forkId);
+      this.#announcer.remember(request.name);
       return created;
     });
     await this.#watchExpiry(state);
@@ -196,7 +229,9 @@ export class DurableStream extends DurableObject<Cloudflare.Env> implements Dura
   async #commit(taken: readonly PendingAppend[]): Promise<void> {
     try {
       const results = this.#write(taken);
+      if (this.#announcer.hasListeners) await this.#wakeBy(Date.now() + RETRY_MS); // should this process not get to tell them
       await this.ctx.storage.sync();
+      if (this.#announcer.hasListeners) this.ctx.waitUntil(this.#announcer.announce());
       taken.forEach(({ resolve }, index) => resolve(results[index] ?? { ok: false, code: "not-found" }));
       if (results.some((result) => result.ok && !result.duplicate)) this.#waiters.wakeAll();
     } catch (error) {
@@ -213,6 +248,11 @@ export class DurableStream extends DurableObject<Cloudflare.Env> implements Dura
       this.#store.touch(nowMs);
       return results;
     });
+  }
+
+  #presence(): Presence {
+    const { state, tail } = this.#store;
+    return state === null || state.deleted ? { incarnation: null, tail: 0 } : { incarnation: state.incarnation, tail };
   }
 
   /** The stream as it is now, or why there is none: what has expired is gone from here on. */
@@ -253,7 +293,7 @@ export class DurableStream extends DurableObject<Cloudflare.Env> implements Dura
 
   async #wakeBy(atMs: number): Promise<void> {
     const soonMs = Math.min(atMs, Date.now() + MAX_SLEEP_MS);
-    const setMs = await this.ctx.storage.getAlarm();
+    const setMs = await pendingAlarm(this.ctx.storage, Date.now());
     if (setMs === null || setMs > soonMs) await this.ctx.storage.setAlarm(soonMs);
   }
 
@@ -262,6 +302,7 @@ export class DurableStream extends DurableObject<Cloudflare.Env> implements Dura
     await this.ctx.blockConcurrencyWhile(async () => {
       await this.ctx.storage.deleteAll();
       this.#store.forget();
+      this.#announcer.forget();
     });
   }
 }

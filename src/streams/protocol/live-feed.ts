@@ -1,4 +1,4 @@
-import { isJsonMode, isText, joinParts } from "./content.ts";
+import { isJsonMode, isText, shown } from "./content.ts";
 import { nextCursor } from "./cursor.ts";
 import { formatOffset } from "./offset.ts";
 import type { LogRead, ReadableLog } from "./readable-log.ts";
@@ -12,8 +12,6 @@ export type FeedWorld = { readonly now: () => number; readonly random: () => num
 const WAIT_MS = 15_000;
 /** Protocol §8.2: then the client comes again, perhaps to another machine. */
 const LIFETIME_MS = 60_000;
-
-const ASCII = new TextEncoder();
 
 /** The SSE events of a reader that follows a log: bounded reads, one after the other, at the reader's pace. */
 export class LiveFeed {
@@ -75,9 +73,4 @@ export class LiveFeed {
     const bytes = stretch.bytes.subarray(0, whole);
     return (bytes.length > 0 ? dataEvent(shown(bytes, info.contentType), isText(info.contentType)) : "") + controlEvent(control);
   }
-}
-
-/** The bytes of a stretch as a body shows them: in JSON mode as an array (§7.1). */
-export function shown(bytes: Uint8Array, contentType: string): Uint8Array {
-  return isJsonMode(contentType) ? joinParts([ASCII.encode("["), bytes, ASCII.encode("]")], false) : bytes;
 }

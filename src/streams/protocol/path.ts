@@ -31,6 +31,12 @@ export function parseStreamPath(raw: string): StreamPath | null {
   return { kind: "own", path: segments.map((segment) => encodeURIComponent(segment)).join("/") };
 }
 
+/** A segment in the one spelling that paths have it in; null for what can be none. */
+export function canonicalSegment(raw: string): string | null {
+  const segment = decodeSegment(raw);
+  return segment === null ? null : encodeURIComponent(segment);
+}
+
 function decodeSegment(raw: string): string | null {
   let segment: string;
   try {

@@ -1,4 +1,4 @@
-import { isJsonMode, joinParts } from "./content.ts";
+import { isJsonMode, joinMessages, joinParts } from "./content.ts";
 import type { Inherited, Missing, Overloaded, ReadResult, StreamInfo, Stretch } from "./contract.ts";
 import type { ReadFrom } from "./offset.ts";
 import { durableStreamStub } from "./stub.ts";
@@ -50,7 +50,7 @@ async function readFork(namespace: DurableObjectNamespace, name: string, first: 
     if (stretch.bytes.length > 0) parts.push(stretch.bytes);
     room -= stretch.bytes.length;
     if (room <= 0 || stretch.next === read.info.tail || stretch.next === stretch.from || "stretch" in read) {
-      const bytes = joinParts(parts, isJsonMode(read.info.contentType));
+      const bytes = isJsonMode(read.info.contentType) ? joinMessages(parts) : joinParts(parts, false);
       return { ok: true, info: read.info, stretch: { from, next: stretch.next, bytes } };
     }
     const more = await durableStreamStub(namespace, name).read({ from: stretch.next, maxBytes: room, waitMs: 0 });

@@ -11,7 +11,15 @@ export type FigureName =
   | "cpuRatio"
   | "snsRatio"
   | "batchRatio"
-  | "pullRatio";
+  | "pullRatio"
+  | "streamAppend1Ratio"
+  | "streamAppend100Ratio"
+  | "streamAppend10000Ratio"
+  | "streamCatchUpRatio"
+  | "streamTail1P50Ratio"
+  | "streamTail1P99Ratio"
+  | "streamTail1000P50Ratio"
+  | "streamTail1000P99Ratio";
 
 export type Target = { readonly atLeast: number } | { readonly atMost: number };
 

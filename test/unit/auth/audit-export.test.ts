@@ -65,3 +65,15 @@ describe("the export of the audit log", () => {
     expect(entries.map(({ action }) => action)).toEqual(["tenant.create", "tenant.create"]);
   });
 });
+
+describe("an entry", () => {
+  it("can not be changed, nor removed while its tenant is there", () => {
+    for (const sql of ["UPDATE audit SET actor = 'nobody'", "DELETE FROM audit", "DELETE FROM audit WHERE tenant_id IS NULL", "REPLACE INTO audit SELECT * FROM audit LIMIT 1"]) {
+      expect(() => gateway.sqlite.exec(sql), sql).toThrow("append-only");
+    }
+    const count = (): unknown => gateway.sqlite.prepare("SELECT count(*) AS n FROM audit WHERE tenant_id = 'acme'").get()?.["n"];
+    expect(count()).toBeGreaterThanOrEqual(ENTRIES);
+    gateway.sqlite.exec("UPDATE tenants SET deleted_at = 1 WHERE id = 'acme'; DELETE FROM audit WHERE tenant_id = 'acme'");
+    expect(count()).toBe(0);
+  });
+});

@@ -170,7 +170,6 @@ describe("a bound token", () => {
       { scopes: ["admin"], node: "till.7" },
       { scopes: ["read"], endpointId: own, node: "till.7" },
       { scopes: ["read"], endpointId: own, operator: true },
-      { scopes: ["read"], endpointId: "ep_none" },
       { scopes: ["read"], node: "till 7" },
     ];
     for (const fields of refused) {
@@ -178,7 +177,9 @@ describe("a bound token", () => {
     }
     await gateway.send("POST", "/v1/tenants", { json: { id: "other" } });
     const foreign = await gateway.send("POST", "/v1/tokens", { tenant: "other", json: { name: "x", scopes: ["read"], endpointId: own } });
-    expect(foreign.status).toBe(422);
+    expect(foreign.status).toBe(404);
+    const none = await gateway.send("POST", "/v1/tokens", { tenant: "other", json: { name: "x", scopes: ["read"], endpointId: "ep_none" } });
+    expect(none.status).toBe(404);
   });
 
   it("goes with its endpoint", async () => {

@@ -49,6 +49,7 @@ describe("the URL itself", () => {
     ["https://example.com/\n", "malformed-url"],
     ["https://example.com:99999/", "malformed-url"],
     ["https://256.1.1.1/", "malformed-url"],
+    ["https://example.com\\@127.0.0.1/", "malformed-url"],
     ["https://[::1", "malformed-url"],
     ["https://[fe80::1%25eth0]/", "malformed-url"],
     ["https://[::ffff:127.0.0.1.]/", "malformed-url"],
@@ -231,8 +232,10 @@ describe("what development allows", () => {
     expect(reason("https://127.0.0.1/", allowing("127.0.0.1:80", "127.0.0.1"))).toBe("address-refused");
   });
 
-  it("keeps http and the listed hosts apart: neither allows the other", () => {
-    expect(reason("http://127.0.0.1:9000/", allowing("127.0.0.1:9000"))).toBe("scheme-refused");
+  it("lets a listed host be http, and no other; http for all lists no host", () => {
+    expect(reason("http://127.0.0.1:9000/", allowing("127.0.0.1:9000"))).toBe("accepted");
+    expect(reason("http://127.0.0.1:9001/", allowing("127.0.0.1:9000"))).toBe("scheme-refused");
+    expect(reason("http://example.com/", allowing("127.0.0.1:9000"))).toBe("scheme-refused");
     expect(reason("http://127.0.0.1:9000/", { allowHosts: new Set(), allowHttp: true })).toBe("address-refused");
     expect(reason("http://example.com/", { allowHosts: new Set(), allowHttp: true })).toBe("accepted");
     expect(reason("http://127.0.0.1:9000/", { allowHosts: new Set(["127.0.0.1:9000"]), allowHttp: true })).toBe("accepted");

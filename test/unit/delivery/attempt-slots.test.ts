@@ -14,12 +14,20 @@ function acquireUntilRefused(slots: AttemptSlots, endpointId: string, nowMs: num
 describe("the bound on attempts in flight", () => {
   it("refuses beyond its room and gives a place back when an attempt ends", () => {
     const slots = new AttemptSlots();
-    const { held, refusal } = acquireUntilRefused(slots, "ep_a", 0);
+    const { held } = acquireUntilRefused(slots, "ep_a", 0);
+    const { held: others, refusal } = acquireUntilRefused(slots, "ep_b", 0);
     expect(refusal).toBe("no-room");
-    expect(held).toHaveLength(64);
+    expect(held.length + others.length).toBe(64);
     held[0]?.release();
     expect(typeof slots.tryAcquire("ep_b", 0)).toBe("object");
     expect(slots.tryAcquire("ep_b", 0)).toBe("no-room");
+  });
+
+  it("leaves room to others, however much one endpoint has to get", () => {
+    const slots = new AttemptSlots();
+    const { held, refusal } = acquireUntilRefused(slots, "ep_a", 0);
+    expect({ refusal, held: held.length }).toEqual({ refusal: "no-room", held: 56 });
+    expect(acquireUntilRefused(slots, "ep_b", 0).held).toHaveLength(8);
   });
 
   it("does not let endpoints that hang use up the room of the others", () => {

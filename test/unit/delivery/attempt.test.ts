@@ -127,7 +127,7 @@ describe("the verdict on an attempt", () => {
 
   it("holds the message and disables the endpoint after 410", async () => {
     const { verdict, health } = await verdictFor(410, 1);
-    expect(verdict).toEqual({ status: "held", reason: "disabled" });
+    expect(verdict).toEqual({ status: "held", reason: "disabled", counted: true });
     expect(health.change).toBe("disable");
   });
 

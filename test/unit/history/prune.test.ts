@@ -24,7 +24,7 @@ describe("pruneHistory", () => {
     }
     await write(db, { messages: [message(6, { id: newId("msg", T0 + 6000) })] });
     expect(await pruneHistory(db, T0 + 4000, 100)).toBe(21);
-    const tables = ["message_packs", "message_ids", "expunged_messages", "deliveries", "attempt_packs"];
+    const tables = ["message_packs", "message_ids", "history_expunged", "deliveries", "attempt_packs"];
     for (const table of tables) {
       const more = table === "message_packs" ? ["ten_a/6"] : [];
       expect(left(sqlite, table)).toEqual(["ten_a/4", ...more, "ten_b/4", "ten_c/4"]);

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { type AttemptPosition, listAttempts, listAttemptsOf, positionOfAttempt } from "../../../src/storage/history-attempts.ts";
 import { findMessage, listMessages, markExpunged, type MessagePosition, positionOf } from "../../../src/storage/history-messages.ts";
 import {
-  canSendTo, endpointExists, listDead, listDeliveries, listLivingTargets, listReplayable, openStreamsOfEndpoint,
+  canSendTo, deadStreams, endpointExists, listDead, listDeliveries, listLivingTargets, listReplayable, openStreamsOfEndpoint,
 } from "../../../src/storage/history-read.ts";
 import { newId } from "../../../src/ids.ts";
 import { addEndpoint, attempt, delivery, FAILURE, message, ofQueue, T0, TENANT, write } from "./rows.ts";
@@ -252,6 +252,9 @@ describe("deliveries", () => {
       { stream: STREAM, offset: 2, endpointId: "ep_1" },
     ]);
     expect(await listReplayable(db, TENANT, { endpointId: "ep_1" }, 1)).toHaveLength(1);
+    expect(await deadStreams(db, TENANT, {}, 9)).toEqual([STREAM]);
+    expect(await listReplayable(db, TENANT, {}, 10, new Map([[STREAM, 2]]))).toEqual([{ stream: STREAM, offset: 2, endpointId: "ep_1" }]);
+    expect(await listReplayable(db, TENANT, {}, 10, new Map([["ten_a/topics/other", 2]]))).toHaveLength(2);
   });
 
   it("to what is not an endpoint can always be replayed", async () => {
@@ -371,6 +374,7 @@ describe("query plans", () => {
     ["the next page of the dead", (db) => listDead(db, TENANT, {}, { ...page, after: [T0, STREAM, 0, "ep_1"] }), /deliveries_dead \(tenant_id=\? AND \(message_time,stream,offset,endpoint_id\)<\(\?,\?,\?,\?\)\)/],
     ["dead deliveries of an endpoint", (db) => listDead(db, TENANT, { ...period, endpointId: "ep_1" }, page), /deliveries_unfinished \(tenant_id=\? AND status=\? AND endpoint_id=\? AND message_time>\? AND message_time<\?\)/],
     ["what can be replayed", (db) => listReplayable(db, TENANT, period, 9), /deliveries_dead \(tenant_id=\? AND message_time>\? AND message_time<\?\)/],
+    ["the streams of the dead", (db) => deadStreams(db, TENANT, period, 9), /deliveries_dead \(tenant_id=\? AND message_time>\? AND message_time<\?\)/],
     ["living targets", (db) => listLivingTargets(db, TENANT, of, { after: "", limit: 9 }), /PRIMARY KEY \(tenant_id=\? AND message_time=\? AND stream=\? AND offset=\? AND endpoint_id>\?\)/],
     ["a target", (db) => canSendTo(db, TENANT, of, "ep_1"), /PRIMARY KEY \(tenant_id=\? AND message_time=\? AND stream=\? AND offset=\? AND endpoint_id=\?\)/],
     ["attempts of deliveries", (db) => listAttemptsOf(db, TENANT, [{ ...row, messageId: "", messageTimeMs: T0, topic: "", status: "open", reason: null, nextAttemptAtMs: null, updatedAtMs: 0 }]), /SEARCH a USING PRIMARY KEY \(tenant_id=\? AND endpoint_id=\? AND time>\? AND time<\?\)/],

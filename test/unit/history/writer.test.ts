@@ -70,7 +70,7 @@ class TestStream {
     const [entry] = this.log.append([{ message, endpointIds, orderedIds }], Date.now(), this.log.checkpoint);
     if (entry === undefined) throw new Error("nothing was appended");
     this.ids[entry.offset] = id;
-    this.outbox.addOrdered(entry, orderedIds, Date.now());
+    this.outbox.addOrdered(entry, orderedIds, undefined, Date.now());
     if (endpointIds.length > MAX_LOGGED_TARGETS) this.outbox.addRows(entry, endpointIds, Date.now());
     else this.outbox.add(entry, Date.now());
     this.history.schedule();

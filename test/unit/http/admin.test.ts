@@ -110,8 +110,14 @@ describe("tenants", () => {
     expect((await gateway.send("GET", "/v1/tokens", { tenant: tenant.id })).status).toBe(200);
   });
 
-  it.each(["", "Acme", "-acme", "_acme", "a/b", "a.b", "a".repeat(64), "ä"])("refuses the id %j", async (id) => {
+  it.each(["", "-acme", "_acme", "a/b", "a.b", "a".repeat(64), "ä"])("refuses the id %j", async (id) => {
     expect((await gateway.send("POST", "/v1/tenants", { json: { id } })).status).toBe(422);
+  });
+
+  it("tells ids apart by case", async () => {
+    for (const id of ["Acme_1", "acme_1"]) expect((await gateway.send("POST", "/v1/tenants", { json: { id } })).status).toBe(201);
+    await gateway.send("POST", "/v1/sources", { tenant: "Acme_1", json: { kind: "sns", topicArns: [ARN], topic: null } });
+    expect((await bodyOf(await gateway.send("GET", "/v1/sources", { tenant: "acme_1" }))).data).toEqual([]);
   });
 
   it("answers 409 to an id that is taken", async () => {
@@ -131,12 +137,12 @@ describe("tenants", () => {
       gateway.sqlite.exec(`
         INSERT INTO message_packs VALUES ('${id}', 1, '${id}/topics/a', 0, 1, 1, 1, 'a', '{}');
         INSERT INTO message_ids VALUES ('${id}', 'o-1', 1, '${id}/topics/a', 0);
-        INSERT INTO expunged_messages VALUES ('${id}', 1, '${id}/topics/a', 0, 2);
+        INSERT INTO history_expunged VALUES ('${id}', 1, '${id}/topics/a', 0, 2);
         INSERT INTO deliveries VALUES ('${id}', 1, '${id}/topics/a', 0, 'ep_1', 'o-1', 'a', 'dead', NULL, NULL, 1, '[]');
         INSERT INTO attempt_packs VALUES ('${id}', 'ep_1', 0, '${id}/topics/a', 1, 'a', 0, 0, 1, 0, '{"1":1}', '[[0,1,1,200,"o-1"]]');`);
     }
     const token = await makeToken(gateway, ["admin"], "gone");
-    const tables = ["tokens", "sources", "endpoints", "endpoint_secrets", "subscriptions", "audit", "message_packs", "message_ids", "expunged_messages", "deliveries", "attempt_packs"];
+    const tables = ["tokens", "sources", "endpoints", "endpoint_secrets", "subscriptions", "audit", "message_packs", "message_ids", "history_expunged", "deliveries", "attempt_packs"];
     expect(tables.filter((table) => count(table, "gone") === 0)).toEqual([]);
 
     expect((await sendAndWait("DELETE", "/v1/tenants/gone")).status).toBe(204);
@@ -186,12 +192,17 @@ describe("sources", () => {
     ["too many topics", { ...source, topicArns: Array.from({ length: 101 }, (_, index) => `${ARN}${index}`) }, "/topicArns"],
     ["another kind", { ...source, kind: "kafka" }, "/kind"],
     ["an unknown version", { ...source, minVersion: 3 }, "/minVersion"],
-    ["no word on the topic", { kind: "sns", topicArns: [ARN] }, "/topic"],
   ])("refuses %s", async (_what, json, pointer) => {
     const response = await gateway.send("POST", "/v1/sources", { json });
     expect(response.status).toBe(422);
     const { errors } = await bodyOf(response);
     expect(errors[0]?.pointer).toBe(pointer);
+  });
+
+  it("takes the SNS topics' own names where it is not told a topic", async () => {
+    const made = await gateway.send("POST", "/v1/sources", { json: { kind: "sns", topicArns: [ARN] } });
+    expect(made.status).toBe(201);
+    expect(await bodyOf(made)).toMatchObject({ topicArns: [ARN], topic: null });
   });
 
   it("refuses a topic that is no target: named, or the SNS topic's own where none is named", async () => {

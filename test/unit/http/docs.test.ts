@@ -8,8 +8,8 @@ import { bodyOf, openGateway } from "./gateway.ts";
 const gateway = openGateway();
 beforeEach(() => void vi.spyOn(console, "info").mockImplementation(() => undefined));
 
-type Document = { openapi: string; paths: Record<string, Record<string, Operation>>; components: unknown };
-type Operation = { operationId: string; security: Record<string, string[]>[]; responses: Record<string, unknown>; summary?: string; tags?: string[] };
+type Document = { openapi: string; webhooks: Record<string, unknown>; paths: Record<string, Record<string, Operation>>; components: unknown };
+type Operation = { operationId: string; requestBody?: { content: Record<string, unknown> }; security: Record<string, string[]>[]; responses: Record<string, unknown>; summary?: string; tags?: string[] };
 
 async function readDocument() {
   const response = await gateway.send("GET", "/openapi.json", { token: null });
@@ -27,9 +27,29 @@ describe("/openapi.json", () => {
   it("is an OpenAPI 3.1 document whose references all lead somewhere", async () => {
     const document = await readDocument();
     expect(document.openapi).toBe("3.1.0");
+    expect(Object.keys(document.webhooks)).toContain("postern.delivery.dead");
     for (const [, reference] of JSON.stringify(document).matchAll(/"\$ref":"#\/([^"]+)"/g)) {
       const target = (reference ?? "").split("/").reduce<unknown>((value, key) => Object(value)[key], document);
       expect(target, reference).toBeDefined();
+    }
+  });
+
+  it("has in an operation nothing but what OpenAPI has there (§4.8.10)", async () => {
+    const fields = ["tags", "summary", "description", "externalDocs", "operationId", "parameters", "requestBody", "responses", "callbacks", "deprecated", "security", "servers"];
+    for (const { operation } of operationsIn(await readDocument())) {
+      expect(Object.keys(operation).filter((field) => !fields.includes(field)), operation.operationId).toEqual([]);
+    }
+  });
+
+  it("says what a request with a body, a query or a token may be refused with", async () => {
+    for (const { method, path, operation } of operationsIn(await readDocument())) {
+      const statuses = Object.keys(operation.responses);
+      const expected = [
+        ...(operation.security.length > 0 ? ["401", "403", "429"] : []),
+        ...(operation.requestBody?.content["application/json"] ? ["400", "413", "415", "422"] : []),
+        ...(operation.security.length > 0 && method === "post" ? ["409", "422"] : []),
+      ];
+      expect(statuses, `${method} ${path}`).toEqual(expect.arrayContaining(expected));
     }
   });
 
@@ -54,7 +74,10 @@ describe("/openapi.json", () => {
 });
 
 describe("the scope of an operation", () => {
-  const open = ["get /.well-known/jwks.json", "post /in/{sourceId}", "get /healthz", "get /readyz"];
+  const open = [
+    "get /.well-known/jwks.json", "post /in/{sourceId}", "get /handshakes/{key}", "post /handshakes/{key}", "post /v1/portal-sessions", "get /healthz", "get /readyz",
+    "get /v1/stream/__ds/jwks.json",
+  ];
 
   it("is documented for every route that is not open to all", async () => {
     const operations = operationsIn(await readDocument());

@@ -142,6 +142,16 @@ describe("a POST with an Idempotency-Key", () => {
     const response = await gateway.send("POST", "/v1/events/orders", { body, headers: { "idempotency-key": "k" } });
     expect(response.status).toBe(413);
   });
+
+  it.each([
+    ["CloudEvents", "/v1/events/orders", "application/cloudevents-batch+json", 5 * 1024 * 1024],
+    ["a stream", "/v1/stream/notes", "text/plain", 16 * 1024 * 1024],
+  ])("of %s may be as large as one without a key", async (_what, path, contentType, maxBytes) => {
+    const headers = { "idempotency-key": "large", "content-type": contentType };
+    const send = (bytes: number) => gateway.send("POST", path, { body: new Uint8Array(bytes), headers });
+    expect((await send(maxBytes + 1)).status).toBe(413);
+    expect((await send(maxBytes)).status).not.toBe(413); // it is no JSON, and there is no such stream
+  });
 });
 
 it("is not asked about other methods or without a key", async () => {

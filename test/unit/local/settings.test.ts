@@ -11,8 +11,15 @@ describe("readSettings", () => {
       sqsEndpoint: null,
       snsEndpoint: null,
       allowHosts: [],
+      certificateDirectory: null,
+      authorityFile: null,
       handedOn: {},
     });
+  });
+
+  it("takes files from where it was started", () => {
+    const given = { POSTERN_MTLS_DIR: "certificates", POSTERN_CA_FILE: "/etc/ca.pem" };
+    expect(readSettings(given, "/home/me")).toMatchObject({ certificateDirectory: "/home/me/certificates", authorityFile: "/etc/ca.pem" });
   });
 
   it("takes an empty variable for an absent one", () => {

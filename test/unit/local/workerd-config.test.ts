@@ -1,4 +1,8 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { certificatesIn } from "../../../src/local/certificates.ts";
 import { migratorConfig, workerdConfig, type WorkerdOptions } from "../../../src/local/workerd-config.ts";
 import { parseWrangler } from "../../../src/local/wrangler-file.ts";
 
@@ -13,6 +17,7 @@ const options: WorkerdOptions = {
   workerPath: "worker.js",
   stateDir: "/data/state",
   listen: "127.0.0.1:8787",
+  drainListen: null,
   environment: [],
   allowAddresses: [],
   companions: [],
@@ -31,6 +36,11 @@ describe("workerdConfig", () => {
   it("serves the Worker at the address it is given", () => {
     expect(configOf("")).toContain('( name = "gateway", address = "127.0.0.1:8787", http = (), service = "gate" )');
     expect(configOf("")).toContain('modules = [ ( name = "worker.js", esModule = embed "worker.js" ) ]');
+  });
+
+  it("has a socket that lets attempts end, where it is asked for", () => {
+    expect(configOf("", { drainListen: "127.0.0.1:9" })).toContain('address = "127.0.0.1:9", http = (), service = ( name = "gate", entrypoint = "Drain" )');
+    expect(configOf("")).not.toContain("Drain");
   });
 
   it("leaves out the flag that the compatibility date implies, and keeps the others", () => {
@@ -161,5 +171,29 @@ describe("parseWrangler", () => {
 
   it("refuses a file without a name", () => {
     expect(() => parseWrangler('main = "a.ts"\ncompatibility_date = "2026-11-01"\n')).toThrow(/name/);
+  });
+});
+
+describe("client certificates", () => {
+  it("are networks of their own, with the same addresses to reach, and bindings to them", () => {
+    const certificates = [{ binding: "CERT", certificatePath: "../c.pem", keyPath: "../k.pem" }];
+    const config = configOf("", { certificates, authorityPath: "../ca.pem", allowAddresses: ["127.0.0.1"] });
+    expect(config).toContain('( name = "CERT", service = "certificate-CERT" )');
+    expect(config).toContain('name = "certificate-CERT", network = ( allow = [ "public", "127.0.0.1/32" ], tlsOptions = ( trustBrowserCas = true, trustedCertificates = [ embed "../ca.pem" ], keypair = ( privateKey = embed "../k.pem", certificateChain = embed "../c.pem" )');
+    expect(configOf("")).not.toContain("keypair");
+  });
+
+  it("are the pairs of files in a directory; a certificate without its key is an error that names it", () => {
+    const directory = mkdtempSync(join(tmpdir(), "postern-certificates-"));
+    for (const name of ["A.cert.pem", "A.key.pem", "ca.pem", "not-a-name.cert.pem"]) writeFileSync(join(directory, name), "");
+    expect(certificatesIn(directory, join(directory, "build/workerd.capnp"))).toEqual([{ binding: "A", certificatePath: "../A.cert.pem", keyPath: "../A.key.pem" }]);
+    writeFileSync(join(directory, "B.cert.pem"), "");
+    expect(() => certificatesIn(directory, "/x")).toThrow("B.cert.pem has no B.key.pem beside it");
+    rmSync(directory, { recursive: true });
+    expect(certificatesIn(null, "/x")).toEqual([]);
+  });
+
+  it("that wrangler.toml binds are of Cloudflare's, and no reason not to start", () => {
+    expect(configOf('[[mtls_certificates]]\nbinding = "CERT"\ncertificate_id = "a-b"\n')).not.toContain("CERT");
   });
 });

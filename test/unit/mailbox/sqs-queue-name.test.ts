@@ -33,7 +33,7 @@ describe("the name of a box's queue", () => {
   });
 
   it("is one that SQS takes, and no other box's, whatever tenant and queue are called", async () => {
-    const tenant = fc.stringMatching(/^[a-z0-9][a-z0-9_-]{0,62}$/);
+    const tenant = fc.stringMatching(/^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$/);
     const queue = fc.oneof(
       fc.stringMatching(/^[A-Za-z0-9_-]{1,40}(\.[A-Za-z0-9_-]{1,40})?$/),
       fc.constantFrom("a", "a-b", "b", "a-dlq", "a.b", "a_b", ENDPOINT, `b-${ENDPOINT}`),

@@ -238,8 +238,12 @@ describe("structured mode", () => {
     expect(pointers(parseStructured(utf8("{}")))).toEqual(["/specversion", "/id", "/source", "/type"]);
   });
 
-  it.each(["", "[]", "{", '{"id":}', "text", '{"a":1}}'])("says that %j is malformed", (body) => {
+  it.each(["", "{", '{"id":}', "text", '{"a":1}}'])("says that %j is malformed", (body) => {
     expect(parseStructured(utf8(body))).toMatchObject({ ok: false, code: "malformed-json" });
+  });
+
+  it.each(["[]", "7", "null"])("says that %j is no event", (body) => {
+    expect(parseStructured(utf8(body))).toMatchObject({ ok: false, code: "invalid-request", errors: [{ pointer: "", detail: "must be an object" }] });
   });
 
   it("says that invalid UTF-8 is malformed", () => {
@@ -265,8 +269,12 @@ describe("batched mode", () => {
     expect(pointers(parseBatch(utf8(`[${good},${text(envelope('"ext":{}'))},7,${good}]`)))).toEqual(["/1/ext", "/2"]);
   });
 
-  it.each(["", "{}", "[", "[1,]", "[{]"])("says that %j is malformed", (body) => {
+  it.each(["", "[", "[1,]", "[{]"])("says that %j is malformed", (body) => {
     expect(parseBatch(utf8(body))).toMatchObject({ ok: false, code: "malformed-json" });
+  });
+
+  it("says that an event alone is no batch", () => {
+    expect(parseBatch(utf8(text(envelope(""))))).toMatchObject({ ok: false, code: "invalid-request", errors: [{ pointer: "" }] });
   });
 });
 

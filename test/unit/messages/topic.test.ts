@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import {
   isMethod,
+  isReservedTopic,
   isTarget,
   matchesTopic,
   parsePattern,
@@ -130,5 +131,20 @@ describe("index keys", () => {
     expect(isTarget(deepest)).toBe(true);
     expect(topicKeys(deepest)).toHaveLength(65);
     expect(new Set(topicKeys(deepest)).size).toBe(65);
+  });
+});
+
+describe("a topic of the gateway's own events", () => {
+  it("is any that begins with the segment postern, and no other", () => {
+    expect(["postern", "postern.endpoint.disabled"].map(isReservedTopic)).toEqual([true, true]);
+    expect(["posterns", "my.postern", "Postern.x", "postern-x.y"].map(isReservedTopic)).toEqual([false, false, false, false]);
+  });
+
+  it("is matched by patterns that begin with that segment, and by none that begins with a wildcard", () => {
+    const topic = "postern.endpoint.disabled";
+    for (const text of [topic, "postern.**", "postern.endpoint.*", "postern.*.disabled"]) expect(matchesTopic(pattern(text), topic)).toBe(true);
+    for (const text of ["**", "*.endpoint.disabled", "*.**"]) expect(matchesTopic(pattern(text), topic)).toBe(false);
+    expect(topicKeys(topic)).not.toContain(topicKey(pattern("**")));
+    expect(topicKeys(topic)).toContain(topicKey(pattern("postern.**")));
   });
 });

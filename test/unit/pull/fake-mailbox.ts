@@ -69,6 +69,7 @@ export class FakeMailbox implements Mailbox {
   send = unused;
   depth = unused;
   purge = unused;
+  expunge = unused;
   redrive = unused;
   remove = unused;
 }

@@ -21,7 +21,8 @@ function receiver(boxes: readonly string[], max = 10, random = 0): Receiver {
     boxes: boxes.map((id) => boxNamed(id)),
     max,
     visibilitySeconds: 30,
-    random: () => random,
+    expunged: async () => new Set(),
+  random: () => random,
     background: (work) => void background.push(work),
   };
 }

@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { isText, parseJsonPayload } from "../../../../src/streams/protocol/content.ts";
 import { controlEvent, dataEvent, wholeCharacters } from "../../../../src/streams/protocol/sse.ts";
@@ -16,6 +17,14 @@ function messagesOf(text: string): string[] | string {
   });
 }
 
+/** JSON with a character of it taken out, put in or doubled. */
+function mutated(): fc.Arbitrary<string> {
+  return fc.tuple(fc.json(), fc.nat(), fc.constantFrom("", "x", '"', ",", "}", "]", "\\", "0")).map(([text, at, put]) => {
+    const position = at % (text.length + 1);
+    return text.slice(0, position) + put + text.slice(position + (at % 2));
+  });
+}
+
 describe("a JSON body", () => {
   it("is one message, or the elements of an array, one level of it, as they were spelled", () => {
     expect(messagesOf(' {"a": 1} ')).toEqual(['{"a": 1}']);
@@ -28,6 +37,52 @@ describe("a JSON body", () => {
 
   it.each(["", "[1,]", "{", "[1][2]", "tru", '"\n"', "[1", "'a'"])("is not %j", (text) => {
     expect(messagesOf(text)).toBe("refused");
+  });
+
+  it("is cut as a reader of JSON would cut it, whatever is in it and around it", () => {
+    const space = fc.stringMatching(/^[ \t\r\n]{0,3}$/);
+    fc.assert(
+      fc.property(fc.array(fc.tuple(space, fc.jsonValue({ depthSize: "medium" }), space), { maxLength: 8 }), space, (items, around) => {
+        const values = items.map(([, value]) => value);
+        const spelled = values.map((value, index) => JSON.stringify(value, null, index % 3));
+        const text = `${around}[${items.map(([before, , after], index) => before + spelled[index] + after).join(",")}]${around}`;
+        expect(messagesOf(text)).toEqual(spelled);
+        const parsed = parseJsonPayload(encode(text));
+        if (parsed.ok) expect(new TextDecoder().decode(parsed.payload.bytes)).toBe(spelled.join(","));
+      }),
+      { numRuns: 500 },
+    );
+    expect(messagesOf('["\\\\","\\"","a\\\\\\"]",[",]\\""]]')).toEqual(['"\\\\"', '"\\""', '"a\\\\\\"]"', '[",]\\""]']);
+    expect(messagesOf("\ufeff[1, 2]")).toEqual(["1", "2"]);
+    expect(messagesOf("\ufeff{} ")).toEqual(["{}"]);
+  });
+
+  it("is JSON exactly where the engine says so", () => {
+    const parses = (text: string): boolean => {
+      try {
+        JSON.parse(text);
+        return true;
+      } catch {
+        return false;
+      }
+    };
+    const pieces = fc.constantFrom(...'[]{},:"\\ \n\t-+.0123eEtrufalsn/'.split(""), "true", "null", "\\u00e9", "\\ud83d", '"a":', '"é"', "1e5", "-0", "00", "1.", ".5", "\u0001", "\u007f");
+    fc.assert(
+      fc.property(fc.oneof(fc.array(pieces, { maxLength: 12 }).map((all) => all.join("")), mutated()), (text) => {
+        expect([text, messagesOf(text) !== "refused"]).toEqual([text, parses(text)]);
+      }),
+      { numRuns: 20_000 },
+    );
+  });
+
+  it("is nested 512 levels deep at most, and says where it is not JSON", () => {
+    const nested = (depth: number) => "[".repeat(depth) + "]".repeat(depth);
+    expect(messagesOf(nested(512))).toEqual([nested(511)]);
+    expect(messagesOf(`{"a":${nested(511)}}`)).toHaveLength(1);
+    for (const text of [nested(513), `{"a":${nested(512)}}`, nested(100_000)]) {
+      expect(parseJsonPayload(encode(text))).toEqual({ ok: false, detail: expect.stringContaining("nested deeper than 512 levels") });
+    }
+    expect(parseJsonPayload(encode('[1, {"a" 2}]'))).toEqual({ ok: false, detail: "The body is not valid JSON: `:` is expected here, at character 10." });
   });
 
   it("is valid UTF-8, and holds no message that a row has no room for", () => {
