@@ -6,7 +6,7 @@ let gateway: TestGateway;
 let count = 0;
 let tenant = "";
 beforeEach(async () => {
-  gateway = openGateway({ STREAMS: { getByName: () => ({ ping: async () => "pong", append, replay, reopen, flushHistory: async () => undefined }) } });
+  gateway = openGateway({ STREAMS: { getByName: () => ({ ping: async () => "pong", append, replay, reopen, flushHistory: async () => undefined, describe: async () => ({ earliestOffset: 0 }) }) } });
   for (const method of ["info", "warn"] as const) vi.spyOn(console, method).mockImplementation(() => undefined);
   vi.useFakeTimers({ toFake: ["Date", "setTimeout"] });
   tenant = `tenant-${++count}`; // what an isolate keeps by tenant must not reach from one test into the next
