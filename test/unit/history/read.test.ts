@@ -79,6 +79,16 @@ describe("messages", () => {
     expect(await findMessage(db, TENANT, newId("msg", T0), undefined)).toBeNull();
   });
 
+  it("are found by an id of ours among more messages with it than are looked at, that of a topic first", async () => {
+    const { db } = openDatabase();
+    const id = newId("msg", T0);
+    const atMs = (afterMs: number) => ({ messages: [message(0, { id, timeMs: T0 + afterMs })] });
+    for (let queue = 0; queue < 260; queue++) for (const afterMs of [queue, 2_000 + queue]) await write(db, { ...ofQueue(`q${queue}.${afterMs}`), ...atMs(afterMs) });
+    await write(db, { topic: "orders", ...atMs(1_000) });
+    expect((await findMessage(db, TENANT, id, undefined))?.topic).toBe("orders");
+    expect((await findMessage(db, TENANT, id, "q7.7"))?.timeMs).toBe(T0 + 7);
+  });
+
   it("are filtered by topic and by a period that holds its start but not its end", async () => {
     const { db } = openDatabase();
     await write(db, { messages: [0, 1, 2, 3].map((offset) => message(offset)) });

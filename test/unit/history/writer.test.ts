@@ -203,6 +203,34 @@ describe("what takes long or fails", () => {
     expect(row?.reason).toBe("gave up");
   });
 
+  it("is told why it waits, also when the message is told after that", async () => {
+    const { stream, disk } = open();
+    const offset = stream.publish(["ep_1", "ep_slow"]);
+    stream.settle(offset, "ep_1", { status: "held", reason: "paused" }, null);
+    await later(400);
+    stream.settle(offset, "ep_slow", DELIVERED);
+    await later(400);
+    const rows = await listDeliveries(disk.database.db, TENANT, { messageId: stream.ids[0] ?? "", topic: undefined }, NEWEST);
+    expect(rows.map(({ target, status, reason, nextAttemptAtMs }) => [target, status, reason, nextAttemptAtMs])).toEqual([
+      ["ep_slow", "delivered", null, null], ["ep_1", "open", "paused", null],
+    ]);
+  });
+
+  it("is needed until its end is told, though its message was told long before", async () => {
+    const { stream, disk } = open();
+    for (const offset of [0, 1, 2]) if (stream.publish(["ep_1"]) !== 1) stream.settle(offset, "ep_1", DELIVERED);
+    stream.fail(1, "ep_1");
+    await later(1_000);
+    expect(stream.history.toldBefore).toBe(3);
+    disk.isAway = true;
+    stream.settle(1, "ep_1", { status: "dead", reason: "gave up" });
+    expect([stream.history.writtenBefore, stream.history.toldBefore]).toEqual([3, 1]);
+    await later(1_000);
+    expect(stream.history.toldBefore).toBe(1);
+    expect(stream.kill().history.toldBefore).toBeLessThanOrEqual(1);
+    disk.isAway = false;
+  });
+
   it("in an ordered lane is not forgotten when it was put off before its message was told", async () => {
     const { stream } = open();
     stream.publish(["ep_slow"]); // holds the messages back
@@ -315,6 +343,21 @@ describe("while D1 is away", () => {
     ]);
     expect(count("message_packs")).toBe(2);
     expect(stream.history.isIdle).toBe(true);
+  });
+
+  it("does not write later what was answered to a message that was expunged meanwhile", async () => {
+    const { stream, disk } = open();
+    disk.isAway = true;
+    const answered = (offset: number) => stream.settle(offset, "ep_1", DELIVERED, { responseBody: `told ${offset}` });
+    answered(stream.publish(["ep_1"]));
+    await later(400);
+    answered(stream.publish(["ep_1"]));
+    answered(stream.publish(["ep_1"]));
+    for (const offset of [0, 1]) stream.history.forgetResponses(offset);
+    disk.isAway = false;
+    await stream.history.flush();
+    const attempts = await listAttempts(disk.database.db, TENANT, "ep_1", {}, { after: undefined, limit: 9 });
+    expect(attempts.map(({ offset, responseBody }) => [offset, responseBody])).toEqual([[2, "told 2"], [1, ""], [0, ""]]);
   });
 
   it("forgets nothing that finds no room in memory: it is told from the disk", async () => {
