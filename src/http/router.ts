@@ -19,6 +19,9 @@ export type Principal = {
   readonly binding?: TokenBinding;
 };
 
+/** The values of `RateLimit-Policy` and `RateLimit`. */
+export type RateLimitState = { readonly policy: string; readonly state: string };
+
 /** What middleware leaves for the routes. */
 export type AppVariables = {
   requestId: string;
@@ -29,8 +32,7 @@ export type AppVariables = {
   limits: TenantLimits;
   /** The one endpoint of a bound token, where the request is about endpoints. */
   boundEndpointId: string | undefined;
-  /** The values of `RateLimit-Policy` and `RateLimit`. */
-  rateLimit: { readonly policy: string; readonly state: string } | undefined;
+  rateLimit: RateLimitState | undefined;
   /** SHA-256 of the tenant's `Idempotency-Key`, hex, while a request with one runs for the first time. */
   idempotencyKeyHash: string | undefined;
 };

@@ -1,8 +1,9 @@
 import { createMiddleware } from "hono/factory";
 import { isolateOf } from "../../isolate.ts";
+import { forgetCallers } from "../callers.ts";
 import type { AppEnv } from "../router.ts";
 
-const CONTROL_PLANE = /^\/v1\/(?:endpoints|subscriptions|queues|tenants)(?:\/|$)/;
+const CONTROL_PLANE = /^\/v1\/(?:endpoints|subscriptions|queues|tenants|tokens)(?:\/|$)/;
 const READS: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"]);
 
 /**
@@ -15,4 +16,5 @@ export const ownChanges = createMiddleware<AppEnv>(async (c, next) => {
   const { routes, directory, world } = isolateOf(c.env);
   routes.forget(world.now());
   directory.forget(world.now());
+  forgetCallers(world.now());
 });
