@@ -1,11 +1,12 @@
 import { newId, type FillRandom } from "../ids.ts";
 import { MAX_BODY_BYTES, type StoredMessage } from "../messages/message.ts";
-import { checkPushUrl } from "./address-guard.ts";
+import { type CheckedUrl, checkPushUrl } from "./address-guard.ts";
 import type { DnsGuard } from "./dns-guard.ts";
 import { authorize, forgetToken } from "./endpoint-auth.ts";
 import type { DeliveryEndpoint } from "./endpoint.ts";
 import { withoutSecrets } from "./masked-text.ts";
 import type { AttemptError, AttemptRecord } from "./outcome.ts";
+import { RecentMap } from "../recent-map.ts";
 import { MAX_READ_BYTES, readBounded, textHead } from "./response-body.ts";
 import { parseRetryAfter } from "./retry-policy.ts";
 import { type RequestContext, webhookRequest } from "./webhook-request.ts";
@@ -76,7 +77,7 @@ export async function attemptDelivery(
     ...rest,
   });
 
-  const address = checkPushUrl(endpoint.url, world);
+  const address = checkedUrl(endpoint.url, world);
   if (!address.ok) return report(null, { code: "address-refused", detail: address.detail }, "");
 
   const access = await accessTo(endpoint, address.url, world);
@@ -99,6 +100,23 @@ export async function attemptDelivery(
       : null,
     answer: isAnswer ? { contentType: response.headers.get("content-type") ?? DEFAULT_ANSWER_TYPE, body: read } : null,
   });
+}
+
+/** By world, for its configuration is part of the verdict; which URL is written decides it, so it need not be found twice. */
+const checkedUrls = new WeakMap<AttemptWorld, RecentMap<CheckedUrl>>();
+const MAX_CHECKED_URLS = 10_000;
+
+function checkedUrl(url: string, world: AttemptWorld): CheckedUrl {
+  let checked = checkedUrls.get(world);
+  if (checked === undefined) {
+    checked = new RecentMap(MAX_CHECKED_URLS);
+    checkedUrls.set(world, checked);
+  }
+  const known = checked.get(url);
+  if (known !== undefined) return known;
+  const address = checkPushUrl(url, world);
+  checked.set(url, address);
+  return address;
 }
 
 type Answer =

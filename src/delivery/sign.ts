@@ -1,5 +1,7 @@
 import { toBase64 } from "../crypto/base64.ts";
 
+const encoder = new TextEncoder();
+
 /**
  * The value of `webhook-signature`: `v1,<base64 HMAC-SHA256>` for each key, separated by spaces, over the raw bytes
  * `id.timestamp.body` (Standard Webhooks 1.0), and `v1a,<base64 Ed25519>` where there is such a key. During a rotation
@@ -12,13 +14,15 @@ export async function webhookSignature(
   keys: readonly CryptoKey[],
   asymmetricKey: CryptoKey | null = null,
 ): Promise<string> {
-  const prefix = new TextEncoder().encode(`${messageId}.${timestampSeconds}.`);
+  // An id is ASCII, so it has as many bytes as characters.
+  const prefix = `${messageId}.${timestampSeconds}.`;
   const signed = new Uint8Array(prefix.length + body.length);
-  signed.set(prefix);
+  encoder.encodeInto(prefix, signed);
   signed.set(body, prefix.length);
-  const signatures = await Promise.all(
-    keys.map(async (key) => `v1,${toBase64(new Uint8Array(await crypto.subtle.sign("HMAC", key, signed)))}`),
-  );
+  const signatures: string[] = [];
+  for (const key of keys) {
+    signatures.push(`v1,${toBase64(new Uint8Array(await crypto.subtle.sign("HMAC", key, signed)))}`);
+  }
   if (asymmetricKey !== null) {
     signatures.push(`v1a,${toBase64(new Uint8Array(await crypto.subtle.sign("Ed25519", asymmetricKey, signed)))}`);
   }

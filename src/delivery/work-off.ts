@@ -53,7 +53,10 @@ export async function workOff(group: DeliveryGroup, collector: ResultCollector, 
     streamOf: (name) => streamStub(env.STREAMS, name),
     answerQuery: (messageId, answer) => answerCaller(env, stream.tenantId, messageId, answer),
     onResult: collector.push,
-    onReport: (endpoint, report) => waitUntil(health.observe(endpoint, report)),
+    onReport: (endpoint, report) => {
+      const change = health.observe(endpoint, report);
+      if (change !== null) waitUntil(change);
+    },
   });
 }
 

@@ -3,7 +3,7 @@ import { isolateOf } from "../../isolate.ts";
 import { forgetCallers } from "../callers.ts";
 import type { AppEnv } from "../router.ts";
 
-const CONTROL_PLANE = /^\/v1\/(?:endpoints|subscriptions|queues|tenants|tokens)(?:\/|$)/;
+const CONTROL_PLANE = /^\/v1\/(?:endpoints|subscriptions|queues|tenants)(?:\/|$)/;
 const READS: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"]);
 
 /**

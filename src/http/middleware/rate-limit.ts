@@ -1,6 +1,6 @@
 import type { Context } from "hono";
 import { createMiddleware } from "hono/factory";
-import { RecentMap } from "../../sns/recent-map.ts";
+import { RecentMap } from "../../recent-map.ts";
 import type { Config } from "../../config.ts";
 import type { TenantLimits } from "../../storage/limits.ts";
 import { type AppEnv, fail, type RateLimitState } from "../router.ts";
