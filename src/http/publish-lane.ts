@@ -6,7 +6,6 @@ import { publish } from "../messages/publish.ts";
 import { isTarget } from "../messages/topic.ts";
 import { newTraceparent, parseTraceparent } from "../messages/traceparent.ts";
 import { fillFromPool } from "../random-pool.ts";
-import { streamStub } from "../streams/stub.ts";
 import { type Caller, isAging, knownCaller } from "./callers.ts";
 import { accessLine } from "./middleware/access-log.ts";
 import { takeMessages, takeRequest } from "./middleware/rate-limit.ts";
@@ -15,7 +14,7 @@ import { problemOf } from "./on-error.ts";
 import { PROBLEMS, problemResponse } from "./problem.ts";
 import { requirePayload } from "./publish-limits.ts";
 import { DEFAULT_CONTENT_TYPE, invalid } from "./publish-request.ts";
-import { acceptedBy, presentAppended } from "./published.ts";
+import { acceptedBy, presentAppended, publishWorldOf } from "./published.ts";
 import { fail, type RateLimitState } from "./router.ts";
 import { countRequest } from "./request-counts.ts";
 
@@ -78,23 +77,15 @@ async function accept(
   env: Cloudflare.Env,
   ctx: ExecutionContext,
 ): Promise<Response> {
-  const { routes, world } = isolateOf(env);
   const message: NewMessage = {
-    id: newId("msg", world.now()),
+    id: newId("msg", Date.now()),
     deduplicate: false,
     contentType: headers.get("content-type") ?? DEFAULT_CONTENT_TYPE,
     attributes,
     traceparent: parseTraceparent(headers.get("traceparent") ?? null) ?? newTraceparent(fillFromPool),
     body,
   };
-  const publishWorld = {
-    db: env.DB,
-    routes,
-    stream: (name: string) => streamStub(env.STREAMS, name),
-    now: world.now,
-    inBackground: (promise: Promise<unknown>) => ctx.waitUntil(promise),
-  };
-  const [appended] = await acceptedBy(requestId, publish(publishWorld, caller.principal.tenantId, topic, [message]));
+  const [appended] = await acceptedBy(requestId, publish(publishWorldOf(env, ctx), caller.principal.tenantId, topic, [message]));
   if (appended === undefined) throw new Error("a stream answered an append of one message with none");
   return new Response(JSON.stringify(presentAppended({ kind: "topics", name: topic }, appended)), {
     status: 202,

@@ -106,13 +106,19 @@ export function presentAppended(address: Address, { id, offset, timeMs, matched 
 
 /** What publishing needs, from the Worker's bindings. */
 export function publishWorld(c: Context<AppEnv>): PublishWorld {
-  const { routes, world } = isolateOf(c.env);
+  return publishWorldOf(c.env, c.executionCtx);
+}
+
+export function publishWorldOf(env: Cloudflare.Env, ctx: Pick<ExecutionContext, "waitUntil">): PublishWorld {
+  const { routes, sharedAppends, world } = isolateOf(env);
+  const inBackground = (promise: Promise<unknown>): void => ctx.waitUntil(promise);
   return {
-    db: c.env.DB,
+    db: env.DB,
     routes,
-    stream: (name) => streamStub(c.env.STREAMS, name),
+    append: (stream, appends) =>
+      sharedAppends.append(stream, appends, { call: (shared) => streamStub(env.STREAMS, stream).append(stream, shared), inBackground }),
     now: world.now,
-    inBackground: (promise) => c.executionCtx.waitUntil(promise),
+    inBackground,
   };
 }
 

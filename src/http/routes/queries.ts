@@ -92,9 +92,9 @@ async function readQuestion(c: Context<AppEnv>, target: string) {
 }
 
 function askWorld(c: Context<AppEnv>): AskWorld {
-  const { stream, now } = publishWorld(c);
+  const { append, now } = publishWorld(c);
   return {
-    stream,
+    append,
     rendezvous: (name) => rendezvousStub(c.env.RENDEZVOUS, name),
     now,
     pause,
