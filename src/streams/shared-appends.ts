@@ -10,10 +10,10 @@ export type AppendingRequest = {
   readonly inBackground: (promise: Promise<unknown>) => void;
 };
 
-/** Calls of one isolate to one stream at the same time; what comes meanwhile waits to share the next one. */
-const MAX_CALLS = 4;
+/** What comes while a call is under way waits for its end, but no longer than this: the object may be far away. */
+const MAX_WAIT_MS = 5;
 /** What one call carries at most: it is all taken, or all refused. */
-const MAX_SHARED_APPENDS = 64;
+const MAX_SHARED_APPENDS = 128;
 const MAX_SHARED_BYTES = 1024 * 1024;
 /** A call without an answer after this long is taken for dead, with the request that made it. */
 const GIVE_UP_MS = 10_000;
@@ -26,7 +26,7 @@ type Group = {
   readonly turn: PromiseWithResolvers<void>;
 };
 
-type Lane = { readonly callsSinceMs: Set<{ readonly atMs: number }>; waiting: Group | null };
+type Lane = { calls: number; lastCallAtMs: number; waiting: Group | null };
 
 /**
  * The appends of one isolate. A call to an object costs more than what it carries, so under load requests share calls:
@@ -44,7 +44,7 @@ export class SharedAppends {
   /** As `StreamApi.append`. Rejects also when the request that made the shared call ended before its answer came. */
   async append(stream: string, appends: readonly Append[], request: AppendingRequest): Promise<AppendResult> {
     const lane = this.#laneOf(stream);
-    if (this.#hasTurn(lane)) return this.#call(stream, lane, () => request.call(appends));
+    if (lane.waiting === null && !this.#isCalling(lane)) return this.#call(stream, lane, () => request.call(appends));
     const bytes = appends.reduce((sum, { message }) => sum + message.body.length, 0);
     const group = lane.waiting;
     if (group !== null && group.appends.length + appends.length <= MAX_SHARED_APPENDS && group.bytes + bytes <= MAX_SHARED_BYTES) {
@@ -61,44 +61,36 @@ export class SharedAppends {
     lane.waiting = group;
     group.done.promise.catch(() => undefined); // whoever waits for it has it rejected too
     const leading = (async () => {
-      await guarded(group.turn.promise);
+      await Promise.race([group.turn.promise, pause(MAX_WAIT_MS)]);
+      if (lane.waiting === group) lane.waiting = null;
       return this.#call(stream, lane, () => call(group.appends));
     })();
-    leading.then(group.done.resolve, (error: unknown) => {
-      if (lane.waiting === group) lane.waiting = null;
-      group.done.reject(error);
-    });
+    leading.then(group.done.resolve, group.done.reject);
     inBackground(group.done.promise);
     return partOf(await leading, 0, own);
   }
 
   async #call(stream: string, lane: Lane, call: () => Promise<AppendResult>): Promise<AppendResult> {
-    const since = { atMs: this.#now() };
-    lane.callsSinceMs.add(since);
+    lane.calls++;
+    lane.lastCallAtMs = this.#now();
     try {
       return await call();
     } finally {
-      lane.callsSinceMs.delete(since);
-      const { waiting } = lane;
-      lane.waiting = null;
-      if (waiting !== null) waiting.turn.resolve();
-      else if (lane.callsSinceMs.size === 0) this.#lanes.delete(stream);
+      lane.calls--;
+      lane.waiting?.turn.resolve();
+      if (lane.calls === 0 && lane.waiting === null) this.#lanes.delete(stream);
     }
   }
 
-  #hasTurn({ callsSinceMs, waiting }: Lane): boolean {
-    if (waiting !== null) return false;
-    for (const since of callsSinceMs) {
-      if (callsSinceMs.size < MAX_CALLS || this.#now() - since.atMs < GIVE_UP_MS) break;
-      callsSinceMs.delete(since);
-    }
-    return callsSinceMs.size < MAX_CALLS;
+  /** A call whose request was cut off never ends, and is not waited for without end. */
+  #isCalling({ calls, lastCallAtMs }: Lane): boolean {
+    return calls > 0 && this.#now() - lastCallAtMs < GIVE_UP_MS;
   }
 
   #laneOf(stream: string): Lane {
     const known = this.#lanes.get(stream);
     if (known !== undefined) return known;
-    const lane: Lane = { callsSinceMs: new Set(), waiting: null };
+    const lane: Lane = { calls: 0, lastCallAtMs: 0, waiting: null };
     this.#lanes.set(stream, lane);
     return lane;
   }
@@ -119,4 +111,8 @@ async function guarded<Result>(promise: Promise<Result>): Promise<Result> {
   } finally {
     clearTimeout(timer);
   }
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }
