@@ -11,7 +11,7 @@ export type AppendingRequest = {
 };
 
 /** What comes while a call is under way waits for its end, but no longer than this: the object may be far away. */
-const MAX_WAIT_MS = 5;
+const MAX_WAIT_MS = 20;
 /** What one call carries at most: it is all taken, or all refused. */
 const MAX_SHARED_APPENDS = 128;
 const MAX_SHARED_BYTES = 1024 * 1024;

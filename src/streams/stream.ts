@@ -210,13 +210,16 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     await this.#replays.report(this.#stream(), nowMs);
   }
 
-  /** Commits what waits, one group after the other: everything that arrives during a disk write shares the next one. */
+  /**
+   * Commits what waits, one group after the other: at once what comes alone, and from then on all that has arrived by
+   * the end of a turn, for what arrives during a disk write shares the next one.
+   */
   async #commitAll(): Promise<void> {
     this.#committing = true;
     try {
-      while (!this.#commits.isEmpty) {
+      for (let isFirst = true; !this.#commits.isEmpty; isFirst = false) {
         await this.#firstAttempts.room();
-        await scheduler.wait(0);
+        if (!isFirst) await scheduler.wait(0);
         await this.#commit(this.#commits.take());
       }
     } finally {
