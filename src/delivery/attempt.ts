@@ -1,6 +1,7 @@
 import { newId, type FillRandom } from "../ids.ts";
 import { MAX_BODY_BYTES, type StoredMessage } from "../messages/message.ts";
 import { type CheckedUrl, checkPushUrl } from "./address-guard.ts";
+import { Deadlines } from "./deadlines.ts";
 import type { DnsGuard } from "./dns-guard.ts";
 import { authorize, forgetToken } from "./endpoint-auth.ts";
 import type { DeliveryEndpoint } from "./endpoint.ts";
@@ -54,6 +55,7 @@ export async function attemptDelivery(
   topic: string,
   attemptNumber: number,
   world: AttemptWorld,
+  deadlines: Deadlines = new Deadlines(world.now),
 ): Promise<AttemptReport> {
   const startedAtMs = world.now();
   const report = (
@@ -85,7 +87,7 @@ export async function attemptDelivery(
 
   const { userAgent, fillRandom } = world;
   const context = { topic, attemptNumber, nowMs: startedAtMs, userAgent, fillRandom, token: access.token };
-  const answer = await send(endpoint, address.url, message, context, world);
+  const answer = await send(endpoint, address.url, message, context, world, deadlines);
   if (!answer.ok) return report(null, answer.error, "");
 
   const { response } = answer;
@@ -142,28 +144,27 @@ async function send(
   message: StoredMessage,
   context: RequestContext,
   world: AttemptWorld,
+  deadlines: Deadlines,
 ): Promise<Answer> {
   const built = await webhookRequest(endpoint, message, context).catch(() => null);
   if (built === null) return fault("signing-failed", "The request could not be built or signed.");
-  // AbortSignal.timeout() would keep its timer until it fires, answered or not.
-  const abort = new AbortController();
-  const timer = setTimeout(() => abort.abort(), endpoint.timeoutSeconds * 1000);
+  const deadline = deadlines.begin(endpoint.timeoutSeconds * 1000);
   try {
     const response = await world.fetch(url.href, {
       method: "POST",
       headers: built.headers,
       body: built.body,
       redirect: "manual",
-      signal: abort.signal,
+      signal: deadline.signal,
     });
     return { ok: true, response };
   } catch (error) {
-    if (abort.signal.aborted) {
+    if (deadline.signal.aborted) {
       return fault("timed-out", `No response head within ${endpoint.timeoutSeconds} s.`);
     }
     return fault("connection-failed", error instanceof Error ? error.message : "The connection failed.");
   } finally {
-    clearTimeout(timer);
+    deadline.end();
   }
 }
 

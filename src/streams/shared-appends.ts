@@ -1,11 +1,8 @@
-import type { Append, Appended, AppendResult } from "./contract.ts";
-
-/** Makes one call to a stream's object on behalf of the request that was given this. */
-export type CallAppend = (appends: readonly Append[]) => Promise<AppendResult>;
+import type { Append, AppendResult } from "./contract.ts";
 
 /** What a request brings: its own way to the stream, for the I/O of one request can not be used by another. */
 export type AppendingRequest = {
-  readonly call: CallAppend;
+  readonly call: (appends: readonly Append[]) => Promise<AppendResult>;
   /** Keeps what others wait for going when this request's caller leaves. */
   readonly inBackground: (promise: Promise<unknown>) => void;
 };
@@ -18,20 +15,17 @@ const MAX_SHARED_BYTES = 1024 * 1024;
 /** A call without an answer after this long is taken for dead, with the request that made it. */
 const GIVE_UP_MS = 10_000;
 
-/** Appends that wait for a call to end, so as to share the next; its first request makes that call. */
-type Group = {
-  readonly appends: Append[];
-  bytes: number;
-  readonly done: PromiseWithResolvers<AppendResult>;
-  readonly turn: PromiseWithResolvers<void>;
-};
+type Member = Pick<PromiseWithResolvers<AppendResult>, "resolve" | "reject"> & { readonly count: number };
+
+/** Appends that wait for a call to end, so as to share the next one. */
+type Group = { readonly appends: Append[]; bytes: number; readonly members: Member[]; readonly turn: PromiseWithResolvers<void> };
 
 type Lane = { calls: number; lastCallAtMs: number; waiting: Group | null };
 
 /**
  * The appends of one isolate. A call to an object costs more than what it carries, so under load requests share calls:
- * a few go out by themselves, and while those are under way the others gather, and the first of them takes all along.
- * A request that waits for another one's call keeps a timer of its own: without any, the runtime takes it for hung.
+ * while one is under way the others gather, and the first of them takes all along with the next. A request that waits
+ * for another one's call keeps a timer of its own: without any, the runtime takes it for hung.
  */
 export class SharedAppends {
   readonly #lanes = new Map<string, Lane>();
@@ -42,32 +36,28 @@ export class SharedAppends {
   }
 
   /** As `StreamApi.append`. Rejects also when the request that made the shared call ended before its answer came. */
-  async append(stream: string, appends: readonly Append[], request: AppendingRequest): Promise<AppendResult> {
+  append(stream: string, appends: readonly Append[], request: AppendingRequest): Promise<AppendResult> {
     const lane = this.#laneOf(stream);
-    if (lane.waiting === null && !this.#isCalling(lane)) return this.#call(stream, lane, () => request.call(appends));
-    const bytes = appends.reduce((sum, { message }) => sum + message.body.length, 0);
     const group = lane.waiting;
-    if (group !== null && group.appends.length + appends.length <= MAX_SHARED_APPENDS && group.bytes + bytes <= MAX_SHARED_BYTES) {
-      const start = group.appends.push(...appends) - appends.length;
-      group.bytes += bytes;
-      return partOf(await guarded(group.done.promise), start, appends.length);
-    }
-    if (group !== null || appends.length > MAX_SHARED_APPENDS) return this.#call(stream, lane, () => request.call(appends));
-    return this.#lead(stream, lane, { appends: [...appends], bytes, done: Promise.withResolvers(), turn: Promise.withResolvers() }, request);
+    if (group === null && !this.#isCalling(lane)) return this.#call(stream, lane, () => request.call(appends));
+    const bytes = appends.reduce((sum, { message }) => sum + message.body.length, 0);
+    if (group !== null && hasRoom(group, appends, bytes)) return join(group, appends, bytes);
+    if (group !== null) return this.#call(stream, lane, () => request.call(appends));
+    return this.#lead(stream, lane, { appends: [...appends], bytes, members: [], turn: Promise.withResolvers() }, request);
   }
 
-  async #lead(stream: string, lane: Lane, group: Group, { call, inBackground }: AppendingRequest): Promise<AppendResult> {
+  async #lead(stream: string, lane: Lane, group: Group, request: AppendingRequest): Promise<AppendResult> {
     const own = group.appends.length;
     lane.waiting = group;
-    group.done.promise.catch(() => undefined); // whoever waits for it has it rejected too
-    const leading = (async () => {
-      await Promise.race([group.turn.promise, pause(MAX_WAIT_MS)]);
-      if (lane.waiting === group) lane.waiting = null;
-      return this.#call(stream, lane, () => call(group.appends));
-    })();
-    leading.then(group.done.resolve, group.done.reject);
-    inBackground(group.done.promise);
+    const leading = this.#callInTurn(stream, lane, group, request);
+    request.inBackground(leading.then((result) => answer(group, own, result), (error: unknown) => refuse(group, error)));
     return partOf(await leading, 0, own);
+  }
+
+  async #callInTurn(stream: string, lane: Lane, group: Group, { call }: AppendingRequest): Promise<AppendResult> {
+    await Promise.race([group.turn.promise, pause(MAX_WAIT_MS)]);
+    if (lane.waiting === group) lane.waiting = null;
+    return this.#call(stream, lane, () => call(group.appends));
   }
 
   async #call(stream: string, lane: Lane, call: () => Promise<AppendResult>): Promise<AppendResult> {
@@ -96,21 +86,37 @@ export class SharedAppends {
   }
 }
 
-function partOf(result: AppendResult, start: number, count: number): AppendResult {
-  if (!result.ok || (start === 0 && result.appended.length === count)) return result;
-  const appended: readonly Appended[] = result.appended.slice(start, start + count);
-  return { ok: true, appended };
+function hasRoom(group: Group, appends: readonly Append[], bytes: number): boolean {
+  return group.appends.length + appends.length <= MAX_SHARED_APPENDS && group.bytes + bytes <= MAX_SHARED_BYTES;
 }
 
-/** The promise, while a timer of this request runs; rejects when it takes too long. */
-async function guarded<Result>(promise: Promise<Result>): Promise<Result> {
-  const late = Promise.withResolvers<never>();
-  const timer = setTimeout(() => late.reject(new Error("the call that was shared gave no answer")), GIVE_UP_MS);
+async function join(group: Group, appends: readonly Append[], bytes: number): Promise<AppendResult> {
+  const { promise, resolve, reject } = Promise.withResolvers<AppendResult>();
+  group.appends.push(...appends);
+  group.bytes += bytes;
+  group.members.push({ count: appends.length, resolve, reject });
+  const timer = setTimeout(() => reject(new Error("the call that was shared gave no answer")), GIVE_UP_MS);
   try {
-    return await Promise.race([promise, late.promise]);
+    return await promise;
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** Tells each member its part of the result; the first `start` messages are the leader's. */
+function answer({ members }: Group, start: number, result: AppendResult): void {
+  for (const { count, resolve } of members) {
+    resolve(partOf(result, start, count));
+    start += count;
+  }
+}
+
+function refuse({ members }: Group, error: unknown): void {
+  for (const { reject } of members) reject(error);
+}
+
+function partOf(result: AppendResult, start: number, count: number): AppendResult {
+  return result.ok ? { ok: true, appended: result.appended.slice(start, start + count) } : result;
 }
 
 function pause(ms: number): Promise<void> {
