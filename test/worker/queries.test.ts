@@ -5,7 +5,6 @@ import { z } from "zod";
 import { answerQuery } from "../../src/queries/answer-query.ts";
 import { ask, type AskWorld } from "../../src/queries/ask.ts";
 import { rendezvousName, rendezvousStub } from "../../src/queries/contract.ts";
-import type { StreamApi } from "../../src/streams/contract.ts";
 
 /** What the tests' configuration binds beside what the Worker has. */
 const bindings = z
@@ -169,12 +168,10 @@ describe("asking", () => {
 
   /** A queue's stream whose member does this with what is appended. */
   const worldWith = (work: (messageId: string) => Promise<unknown>): AskWorld => ({
-    stream: () => z.custom<StreamApi>().parse({
-      append: async (_stream: string, appends: { message: { id: string } }[]) => {
-        for (const { message } of appends) await work(message.id);
-        return { ok: true, appended: appends.map(({ message: { id } }) => ({ id, offset: 0, timeMs: 0, matched: 1, duplicate: false })) };
-      },
-    }),
+    append: async (_stream, appends) => {
+      for (const { message } of appends) await work(message.id);
+      return { ok: true, appended: appends.map(({ message: { id } }) => ({ id, offset: 0, timeMs: 0, matched: 1, duplicate: false })) };
+    },
     rendezvous,
     now: () => Date.now(),
     pause,
