@@ -91,7 +91,8 @@ async function accept(
     traceparent: parseTraceparent(headers.get("traceparent") ?? null) ?? newTraceparent(fillFromPool),
     body,
   };
-  const [appended] = await acceptedBy(requestId, publish(publishWorldOf(env, ctx), caller.principal.tenantId, topic, [message]));
+  const world = publishWorldOf(env, (promise) => ctx.waitUntil(promise));
+  const [appended] = await acceptedBy(requestId, publish(world, caller.principal.tenantId, topic, [message]));
   if (appended === undefined) throw new Error("a stream answered an append of one message with none");
   return new Response(JSON.stringify(presentAppended({ kind: "topics", name: topic }, appended)), {
     status: 202,

@@ -116,12 +116,11 @@ export function presentAppended(address: Address, { id, offset, timeMs, matched 
 
 /** What publishing needs, from the Worker's bindings. */
 export function publishWorld(c: Context<AppEnv>): PublishWorld {
-  return publishWorldOf(c.env, c.executionCtx);
+  return publishWorldOf(c.env, (promise) => c.executionCtx.waitUntil(promise));
 }
 
-export function publishWorldOf(env: Cloudflare.Env, ctx: Pick<ExecutionContext, "waitUntil">): PublishWorld {
+export function publishWorldOf(env: Cloudflare.Env, inBackground: PublishWorld["inBackground"]): PublishWorld {
   const { routes, sharedAppends, world } = isolateOf(env);
-  const inBackground = (promise: Promise<unknown>): void => ctx.waitUntil(promise);
   return {
     db: env.DB,
     routes,

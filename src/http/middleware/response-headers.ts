@@ -19,7 +19,8 @@ export const responseHeaders = createMiddleware<AppEnv>(async (c, next) => {
   const { headers } = writableResponse(c);
   setHeaders(headers, requestId, c.req.url.startsWith("https:"));
   const rateLimit = c.get("rateLimit");
-  if (rateLimit === undefined) return;
+  // a refusal has those of the limit that was reached
+  if (rateLimit === undefined || headers.has("ratelimit")) return;
   headers.set("ratelimit-policy", rateLimit.policy);
   headers.set("ratelimit", rateLimit.state);
 });
