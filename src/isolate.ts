@@ -7,6 +7,7 @@ import { createDnsGuard } from "./delivery/dns-guard.ts";
 import { RecentDirectory } from "./delivery/directory.ts";
 import { fillFromPool } from "./random-pool.ts";
 import { RouteTable } from "./messages/route-table.ts";
+import { SharedAppends } from "./streams/shared-appends.ts";
 
 /** What one isolate keeps between requests: nothing here is a source of truth, all of it can vanish at any time. */
 export type Isolate = {
@@ -14,6 +15,7 @@ export type Isolate = {
   readonly keyRing: KeyRing;
   readonly routes: RouteTable;
   readonly directory: RecentDirectory;
+  readonly sharedAppends: SharedAppends;
   readonly slots: AttemptSlots;
   readonly world: AttemptWorld;
 };
@@ -32,6 +34,7 @@ function createIsolate(config: Config, env: Cloudflare.Env): Isolate {
     keyRing: createKeyRing(config.encryptionKeys),
     routes: new RouteTable(),
     directory: new RecentDirectory(),
+    sharedAppends: new SharedAppends(() => Date.now()),
     slots: new AttemptSlots(),
     world: {
       // Called through a closure: `fetch` must not lose its receiver, and tests may replace the global one.

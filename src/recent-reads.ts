@@ -50,10 +50,16 @@ export class RecentReads<Value> {
     return known;
   }
 
+  /** Whether a value will soon be too old, and nobody reads it again yet. */
+  isAging(key: string, nowMs: number): boolean {
+    const entry = this.#entries.get(key);
+    return entry !== undefined && !entry.refreshing && nowMs - entry.readAtMs >= this.#maxAgeMs * REFRESH_AT;
+  }
+
   /** Whether a value will soon be too old; true once only, for whoever then reads it again. */
   claimRefresh(key: string, nowMs: number): boolean {
     const entry = this.#entries.get(key);
-    if (entry === undefined || entry.refreshing || nowMs - entry.readAtMs < this.#maxAgeMs * REFRESH_AT) return false;
+    if (entry === undefined || !this.isAging(key, nowMs)) return false;
     entry.refreshing = true;
     return true;
   }

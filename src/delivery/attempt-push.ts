@@ -4,6 +4,7 @@ import type { StoredMessage } from "../messages/message.ts";
 import type { Claim } from "../streams/contract.ts";
 import type { StreamRef } from "../streams/ref.ts";
 import { attemptDelivery, type AttemptReport, type AttemptWorld, type QueryAnswer } from "./attempt.ts";
+import type { Deadlines } from "./deadlines.ts";
 import type { AttemptSlots } from "./attempt-slots.ts";
 import type { DeliveryEndpoint } from "./endpoint.ts";
 import { boxMessage } from "./hand-on.ts";
@@ -25,6 +26,7 @@ export type PushContext = {
   readonly stream: StreamRef;
   readonly slots: AttemptSlots;
   readonly world: AttemptWorld;
+  readonly deadlines: Deadlines;
   readonly mailbox: Mailbox;
   readonly onResult: (result: DeliveryResult) => void;
   /** Told of every request that was made. */
@@ -40,7 +42,7 @@ const FALLBACK_RETRY_MS = 15_000;
 export async function attemptPush(task: PushTask, context: PushContext): Promise<void> {
   const { message, claim, endpoint } = task;
   const { world, stream } = context;
-  const report = await attemptDelivery(endpoint, message, shownTopic(message, stream), claim.attemptNumber, world);
+  const report = await attemptDelivery(endpoint, message, shownTopic(message, stream), claim.attemptNumber, world, context.deadlines);
   context.onReport(endpoint, report);
   if (report.answer !== null) await context.answerQuery(message.id, report.answer);
   const verdict = await fallBack(task, context, verdictOf(task, report, world.now(), world.random()));

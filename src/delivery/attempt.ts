@@ -1,12 +1,14 @@
 import type { FillRandom } from "../ids.ts";
 import { MAX_BODY_BYTES, type StoredMessage } from "../messages/message.ts";
-import { checkPushUrl } from "./address-guard.ts";
+import { type CheckedUrl, checkPushUrl } from "./address-guard.ts";
 import type { ClientCertificates } from "./client-certificates.ts";
+import { Deadlines } from "./deadlines.ts";
 import type { DnsGuard } from "./dns-guard.ts";
 import { authorize, forgetToken, type MtlsCertificate } from "./endpoint-auth.ts";
 import type { DeliveryEndpoint } from "./endpoint.ts";
 import { withoutSecrets } from "./masked-text.ts";
 import type { AttemptError, AttemptRecord } from "./outcome.ts";
+import { RecentMap } from "../recent-map.ts";
 import { MAX_READ_BYTES, readBounded, textHead } from "./response-body.ts";
 import { parseRetryAfter } from "./retry-policy.ts";
 import { type RequestContext, webhookRequest } from "./webhook-request.ts";
@@ -56,6 +58,7 @@ export async function attemptDelivery(
   topic: string,
   attemptNumber: number,
   world: AttemptWorld,
+  deadlines: Deadlines = new Deadlines(world.now),
 ): Promise<AttemptReport> {
   const startedAtMs = world.now();
   const report = (
@@ -78,7 +81,7 @@ export async function attemptDelivery(
     ...rest,
   });
 
-  const address = checkPushUrl(endpoint.url, world);
+  const address = checkedUrl(endpoint.url, world);
   if (!address.ok) return report(null, { code: "address-refused", detail: address.detail }, "");
 
   const access = await accessTo(endpoint, address.url, world);
@@ -86,7 +89,7 @@ export async function attemptDelivery(
 
   const { userAgent, fillRandom } = world;
   const context = { topic, attemptNumber, nowMs: startedAtMs, userAgent, fillRandom, token: access.token };
-  const answer = await send(endpoint, address.url, message, context, access.fetch);
+  const answer = await send(endpoint, address.url, message, context, access.fetch, deadlines);
   if (!answer.ok) return report(null, answer.error, "");
 
   const { response } = answer;
@@ -101,6 +104,23 @@ export async function attemptDelivery(
       : null,
     answer: isAnswer ? { contentType: response.headers.get("content-type") ?? DEFAULT_ANSWER_TYPE, body: read } : null,
   });
+}
+
+/** By world, for its configuration is part of the verdict; which URL is written decides it, so it need not be found twice. */
+const checkedUrls = new WeakMap<AttemptWorld, RecentMap<CheckedUrl>>();
+const MAX_CHECKED_URLS = 10_000;
+
+function checkedUrl(url: string, world: AttemptWorld): CheckedUrl {
+  let checked = checkedUrls.get(world);
+  if (checked === undefined) {
+    checked = new RecentMap(MAX_CHECKED_URLS);
+    checkedUrls.set(world, checked);
+  }
+  const known = checked.get(url);
+  if (known !== undefined) return known;
+  const address = checkPushUrl(url, world);
+  checked.set(url, address);
+  return address;
 }
 
 type Answer =
@@ -145,28 +165,27 @@ async function send(
   message: StoredMessage,
   context: RequestContext,
   request: typeof fetch,
+  deadlines: Deadlines,
 ): Promise<Answer> {
   const built = await webhookRequest(endpoint, message, context).catch(() => null);
   if (built === null) return fault("signing-failed", "The request could not be built or signed.");
-  // AbortSignal.timeout() would keep its timer until it fires, answered or not.
-  const abort = new AbortController();
-  const timer = setTimeout(() => abort.abort(), endpoint.timeoutSeconds * 1000);
+  const deadline = deadlines.begin(endpoint.timeoutSeconds * 1000);
   try {
     const response = await request(url.href, {
       method: "POST",
       headers: built.headers,
       body: built.body,
       redirect: "manual",
-      signal: abort.signal,
+      signal: deadline.signal,
     });
     return { ok: true, response };
   } catch (error) {
-    if (abort.signal.aborted) {
+    if (deadline.signal.aborted) {
       return fault("timed-out", `No response head within ${endpoint.timeoutSeconds} s.`);
     }
     return fault("connection-failed", error instanceof Error ? error.message : "The connection failed.");
   } finally {
-    clearTimeout(timer);
+    deadline.end();
   }
 }
 

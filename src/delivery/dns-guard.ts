@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { boundedFetch, type Fetch } from "../sns/bounded-fetch.ts";
-import { RecentMap } from "../sns/recent-map.ts";
+import { RecentMap } from "../recent-map.ts";
 import { parseIpv4 } from "./address-ranges.ts";
 import { type GuardOptions, isAllowedHost, isPublicAddress } from "./address-guard.ts";
 

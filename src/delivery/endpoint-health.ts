@@ -5,7 +5,7 @@ import type { AttemptReport } from "./attempt.ts";
 import type { DeliveryEndpoint } from "./endpoint.ts";
 import { releaseResumed } from "./release.ts";
 import { changedAddresses, releaseAddresses } from "./release-addresses.ts";
-import { healthChange } from "./verdict.ts";
+import { type HealthChange, healthChange } from "./verdict.ts";
 
 /** Carries what attempts say of an endpoint into the control plane: only when its health turns, once a group. */
 export class EndpointHealth {
@@ -16,12 +16,17 @@ export class EndpointHealth {
     this.#env = env;
   }
 
-  /** Never throws: an endpoint's health is told again by its next attempt. */
-  async observe(endpoint: DeliveryEndpoint, report: AttemptReport): Promise<void> {
+  /** Null when nothing changed, as nearly always. Never rejects: an endpoint's health is told again by its next attempt. */
+  observe(endpoint: DeliveryEndpoint, report: AttemptReport): Promise<void> | null {
     const health = healthChange(endpoint, report);
+    if (health.change === "none") return null;
     const key = `${endpoint.id} ${health.change}`;
-    if (health.change === "none" || this.#told.has(key)) return;
+    if (this.#told.has(key)) return null;
     this.#told.add(key);
+    return this.#save(endpoint, health, report.record.startedAtMs);
+  }
+
+  async #save(endpoint: DeliveryEndpoint, health: HealthChange, atMs: number): Promise<void> {
     try {
       switch (health.change) {
         case "started-failing":
@@ -31,7 +36,9 @@ export class EndpointHealth {
           await setEndpointHealth(this.#env.DB, endpoint.id, null);
           return;
         case "disable":
-          await this.#disable(endpoint, health.reason, report.record.startedAtMs);
+          await this.#disable(endpoint, health.reason, atMs);
+          return;
+        case "none":
           return;
       }
     } catch (error) {

@@ -10,6 +10,7 @@ export type ReserveTurns = (endpointId: string, count: number, perSecond: number
 /** A push with its turn: at once, in `delayMs`, or not now. */
 export type PacedPush = { readonly task: PushTask; readonly turn: { readonly delayMs: number } | { readonly verdict: Verdict } };
 
+const AT_ONCE = { delayMs: 0 } as const;
 const GATE_RETRY_MS = 2_000;
 
 /** Gives every push its turn; those to endpoints without a rate limit have it now, and cost no call. */
@@ -19,13 +20,14 @@ export async function pacePushes(
   reserve: ReserveTurns,
   world: AttemptWorld,
 ): Promise<PacedPush[]> {
+  if (pushes.every(({ endpoint }) => endpoint.rateLimit === null)) return pushes.map((task) => ({ task, turn: AT_ONCE }));
   const free = pushes.filter(({ endpoint }) => endpoint.rateLimit === null);
   const limited = Map.groupBy(
     pushes.filter(({ endpoint }) => endpoint.rateLimit !== null),
     ({ endpoint }) => endpoint.id,
   );
   const paced = await Promise.all([...limited.values()].map((tasks) => paceEndpoint(tasks, returning, reserve, world)));
-  return [...free.map((task) => ({ task, turn: { delayMs: 0 } })), ...paced.flat()];
+  return [...free.map((task) => ({ task, turn: AT_ONCE })), ...paced.flat()];
 }
 
 async function paceEndpoint(

@@ -32,6 +32,7 @@ export async function readBounded(body: ReadableStream<Uint8Array> | null, maxBy
 
 /** The first 4 KiB as text, for history; `mask` sees more than is kept, so that nothing of a secret stays at the edge. */
 export function textHead(bytes: Uint8Array, mask: (text: string) => string): string {
+  if (bytes.length === 0) return "";
   const masked = mask(new TextDecoder().decode(bytes.subarray(0, MAX_READ_BYTES)));
   return new TextDecoder().decode(new TextEncoder().encode(masked).subarray(0, MAX_KEPT_BYTES));
 }

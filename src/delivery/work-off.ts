@@ -7,6 +7,7 @@ import { parseStreamName } from "../streams/ref.ts";
 import { streamStub } from "../streams/stub.ts";
 import { attemptWork } from "./attempt-work.ts";
 import type { QueryAnswer } from "./attempt.ts";
+import { Deadlines } from "./deadlines.ts";
 import { type DestinationOf, destinationsOf } from "./destination.ts";
 import type { Directory } from "./directory.ts";
 import { EndpointHealth } from "./endpoint-health.ts";
@@ -52,6 +53,7 @@ export async function workOff(group: DeliveryGroup, collector: ResultCollector, 
     readAtMs,
     slots: isolate.slots,
     world: isolate.world,
+    deadlines: new Deadlines(isolate.world.now),
     mailbox: openMailbox(env, isolate.config),
     reserveTurns: (endpointId, count, perSecond, returning) =>
       rateGate(env.RATE_GATES, endpointId).reserve(count, perSecond, returning),
@@ -63,7 +65,10 @@ export async function workOff(group: DeliveryGroup, collector: ResultCollector, 
     streamOf: (name) => streamStub(env.STREAMS, name),
     answerQuery: (messageId, answer) => answerCaller(env, stream.tenantId, messageId, answer),
     onResult: collector.push,
-    onReport: (endpoint, report) => waitUntil(health.observe(endpoint, report)),
+    onReport: (endpoint, report) => {
+      const change = health.observe(endpoint, report);
+      if (change !== null) waitUntil(change);
+    },
   });
 }
 

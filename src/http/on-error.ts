@@ -12,13 +12,15 @@ const D1_UNAVAILABLE =
 
 /** The one place where what was thrown becomes a response. */
 export function onError(thrown: unknown, c: Context<AppEnv>): Response {
-  return problemResponse(toProblem(thrown, c), c.get("requestId"));
+  const requestId = c.get("requestId");
+  return problemResponse(problemOf(thrown, requestId), requestId);
 }
 
-function toProblem(thrown: unknown, c: Context<AppEnv>): Problem {
+/** What is told of whatever was thrown; the log has the rest. */
+export function problemOf(thrown: unknown, requestId: string): Problem {
   if (thrown instanceof ProblemError) return thrown.problem;
   if (thrown instanceof HTTPException) return fromFramework(thrown);
-  const fields = { requestId: c.get("requestId"), error: describeError(thrown) };
+  const fields = { requestId, error: describeError(thrown) };
   if (isUnavailable(thrown)) {
     log("error", "a dependency is unavailable", fields);
     return {

@@ -78,8 +78,12 @@ function malformedTarget(detail: string): never {
 }
 
 /** What a stream answered; ends the request when it took nothing. */
-export async function requireAccepted(c: Context<AppEnv>, sending: Promise<PublishResult>): Promise<readonly Appended[]> {
-  const result = await orUnavailable(c, sending, "Nothing was promised: send it again in a moment.");
+export function requireAccepted(c: Context<AppEnv>, sending: Promise<PublishResult>): Promise<readonly Appended[]> {
+  return acceptedBy(c.get("requestId"), sending);
+}
+
+export async function acceptedBy(requestId: string, sending: Promise<PublishResult>): Promise<readonly Appended[]> {
+  const result = await orUnavailable(requestId, sending, "Nothing was promised: send it again in a moment.");
   if (result.ok) return result.appended;
   return overloaded(result.retryAfterSeconds, "There is no room for more right now: send it again after `Retry-After`.");
 }
@@ -89,11 +93,11 @@ export function overloaded(retryAfterSeconds: number, detail: string): never {
 }
 
 /** D1 or an object that does not answer is nothing the publisher did: 503, and why is in the log. */
-export async function orUnavailable<Result>(c: Context<AppEnv>, sending: Promise<Result>, detail: string): Promise<Result> {
+export async function orUnavailable<Result>(requestId: string, sending: Promise<Result>, detail: string): Promise<Result> {
   try {
     return await sending;
   } catch (error) {
-    log("error", "publish.failed", { requestId: c.get("requestId"), error: describeError(error) });
+    log("error", "publish.failed", { requestId, error: describeError(error) });
     return fail({ code: "unavailable", detail, headers: { "retry-after": "2" } });
   }
 }
@@ -112,13 +116,18 @@ export function presentAppended(address: Address, { id, offset, timeMs, matched 
 
 /** What publishing needs, from the Worker's bindings. */
 export function publishWorld(c: Context<AppEnv>): PublishWorld {
-  const { routes, world } = isolateOf(c.env);
+  return publishWorldOf(c.env, (promise) => c.executionCtx.waitUntil(promise));
+}
+
+export function publishWorldOf(env: Cloudflare.Env, inBackground: PublishWorld["inBackground"]): PublishWorld {
+  const { routes, sharedAppends, world } = isolateOf(env);
   return {
-    db: c.env.DB,
+    db: env.DB,
     routes,
-    stream: (name) => streamStub(c.env.STREAMS, name),
+    append: (stream, appends) =>
+      sharedAppends.append(stream, appends, { call: (shared) => streamStub(env.STREAMS, stream).append(stream, shared), inBackground }),
     now: world.now,
-    inBackground: (promise) => c.executionCtx.waitUntil(promise),
+    inBackground,
   };
 }
 

@@ -22,6 +22,9 @@ export type Principal = {
   readonly wake?: WakeGrant;
 };
 
+/** The values of `RateLimit-Policy` and `RateLimit`. */
+export type RateLimitState = { readonly policy: string; readonly state: string };
+
 /** What middleware leaves for the routes. */
 export type AppVariables = {
   requestId: string;
@@ -32,8 +35,7 @@ export type AppVariables = {
   limits: TenantLimits;
   /** The one endpoint of a bound token, where the request is about endpoints. */
   boundEndpointId: string | undefined;
-  /** The values of `RateLimit-Policy` and `RateLimit`. */
-  rateLimit: { readonly policy: string; readonly state: string } | undefined;
+  rateLimit: RateLimitState | undefined;
   /** SHA-256 of the tenant's `Idempotency-Key`, hex, while a request with one runs for the first time. */
   idempotencyKeyHash: string | undefined;
 };

@@ -28,3 +28,8 @@ export async function standingOf(
   if (recentStandings.claimRefresh(tenantId, nowMs)) inBackground(read().catch(() => undefined));
   return known;
 }
+
+/** After a change that this isolate made itself. */
+export function forgetStandings(nowMs: number): void {
+  recentStandings.forget(nowMs);
+}

@@ -1,6 +1,6 @@
 import type { Context } from "hono";
 import { describeError, log } from "../log.ts";
-import { RecentMap } from "../sns/recent-map.ts";
+import { RecentMap } from "../recent-map.ts";
 import { recordTokenUse, type Token } from "../storage/tokens.ts";
 import type { AppEnv } from "./router.ts";
 

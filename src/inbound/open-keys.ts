@@ -1,5 +1,5 @@
 import type { KeyRing } from "../crypto/keyring.ts";
-import { RecentMap } from "../sns/recent-map.ts";
+import { RecentMap } from "../recent-map.ts";
 import { importVerifyingKey } from "./secret.ts";
 import type { HmacScheme, WebhookKind } from "./scheme.ts";
 

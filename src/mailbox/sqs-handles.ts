@@ -1,5 +1,5 @@
 import { toBase64Url } from "../crypto/base64.ts";
-import { RecentMap } from "../sns/recent-map.ts";
+import { RecentMap } from "../recent-map.ts";
 
 /**
  * What a receiver holds: `<deadline, ms in base 36>.<nonce>.<SQS's receipt handle>`. SQS deletes with a handle for

@@ -7,7 +7,7 @@ import {
   SetQueueAttributesCommand,
 } from "@aws-sdk/client-sqs";
 import { z } from "zod";
-import { RecentMap } from "../sns/recent-map.ts";
+import { RecentMap } from "../recent-map.ts";
 import type { BoxRef, MailboxFault } from "./mailbox.ts";
 import type { SqsCaller } from "./sqs-client.ts";
 import type { SqsFailure } from "./sqs-fault.ts";

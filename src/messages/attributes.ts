@@ -8,6 +8,9 @@ export const MAX_ATTRIBUTES = 50;
 /** Names and values together, in UTF-8. */
 export const MAX_ATTRIBUTES_BYTES = 16 * 1024;
 
+/** Of UTF-8, for a UTF-16 unit. */
+const MAX_BYTES_A_CHARACTER = 3;
+
 const ATTRIBUTE_NAME = /^[a-z0-9_.-]{1,128}$/;
 const REPLACEMENT_CHARACTER = "\uFFFD";
 const CONTROL_CHARACTER = /[\u0000-\u001f\u007f]/;
@@ -47,21 +50,26 @@ export function parseAttributes(
 ): ParsedAttributes {
   const errors: FieldFault[] = [];
   const attributes = new Map<string, string>();
-  let bytes = 0;
+  let characters = 0;
   for (const [sentName, value] of entries) {
     const name = sentName.toLowerCase();
     const detail = attributes.has(name) ? "comes twice: names differ in more than case" : attributeFault(name, value);
     if (detail !== null) errors.push({ pointer: pointerOf(sentName), detail });
     attributes.set(name, value);
-    bytes += name.length + new TextEncoder().encode(value).length;
+    characters += name.length + value.length;
   }
   if (attributes.size > MAX_ATTRIBUTES) {
     errors.push({ pointer: pointerOf(""), detail: `at most ${MAX_ATTRIBUTES} attributes, not ${attributes.size}` });
   }
-  if (bytes > MAX_ATTRIBUTES_BYTES) {
+  if (characters * MAX_BYTES_A_CHARACTER > MAX_ATTRIBUTES_BYTES && utf8Bytes(attributes) > MAX_ATTRIBUTES_BYTES) {
     errors.push({ pointer: pointerOf(""), detail: `names and values are at most ${MAX_ATTRIBUTES_BYTES} bytes in all` });
   }
   return errors.length > 0 ? { ok: false, errors } : { ok: true, attributes: Object.fromEntries(attributes) };
+}
+
+function utf8Bytes(attributes: ReadonlyMap<string, string>): number {
+  const encoder = new TextEncoder();
+  return [...attributes].reduce((bytes, [name, value]) => bytes + name.length + encoder.encode(value).length, 0);
 }
 
 function attributeFault(name: string, value: string): string | null {

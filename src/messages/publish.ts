@@ -1,6 +1,5 @@
-import type { AppendResult, Appended } from "../streams/contract.ts";
+import type { Append, AppendResult, Appended } from "../streams/contract.ts";
 import { streamName } from "../streams/ref.ts";
-import type { StreamApi } from "../streams/contract.ts";
 import type { NewMessage } from "./message.ts";
 import type { RouteTable } from "./route-table.ts";
 
@@ -8,7 +7,8 @@ import type { RouteTable } from "./route-table.ts";
 export type PublishWorld = {
   readonly db: D1Database;
   readonly routes: RouteTable;
-  readonly stream: (name: string) => StreamApi;
+  /** As `StreamApi.append`. */
+  readonly append: (stream: string, appends: readonly Append[]) => Promise<AppendResult>;
   readonly now: () => number;
   readonly inBackground: (promise: Promise<unknown>) => void;
 };
@@ -31,6 +31,5 @@ export async function publish(
   const targets = await world.routes.endpointsFor(world.db, tenantId, topic, messages, world.now(), world.inBackground);
   const stream = streamName({ tenantId, kind: "topics", name: topic });
   const appends = messages.map((message, index) => ({ message, ...(targets[index] ?? { endpointIds: [] }) }));
-  const result: AppendResult = await world.stream(stream).append(stream, appends);
-  return result;
+  return world.append(stream, appends);
 }

@@ -12,13 +12,13 @@ export type Order = NewMessage & { readonly method: string };
  * attempted. Throws when the stream can not be reached.
  */
 export async function sendCommand(
-  world: Pick<PublishWorld, "stream">,
+  world: Pick<PublishWorld, "append">,
   tenantId: string,
   queue: string,
   orders: readonly Order[],
 ): Promise<PublishResult> {
   const stream = streamName({ tenantId, kind: "queues", name: queue });
-  return world.stream(stream).append(stream, orders.map(toAppend));
+  return world.append(stream, orders.map(toAppend));
 }
 
 /** A chosen id is of its `queue/method`, as that of an event is of its topic: two methods may use the same. */

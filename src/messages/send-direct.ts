@@ -8,11 +8,11 @@ import type { PublishResult, PublishWorld } from "./publish.ts";
  * as long as that keeps them. Throws when the stream can not be reached.
  */
 export async function sendDirect(
-  world: Pick<PublishWorld, "stream">,
+  world: Pick<PublishWorld, "append">,
   tenantId: string,
   node: string,
   messages: readonly NewMessage[],
 ): Promise<PublishResult> {
   const stream = streamName({ tenantId, kind: "nodes", name: node });
-  return world.stream(stream).append(stream, messages.map((message) => ({ message, endpointIds: [NODE_TARGET] })));
+  return world.append(stream, messages.map((message) => ({ message, endpointIds: [NODE_TARGET] })));
 }

@@ -7,6 +7,8 @@ import type { FillRandom } from "../ids.ts";
 const TRACEPARENT = /^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$/;
 const TRACE_ID_BYTES = 16;
 const SPAN_ID_BYTES = 8;
+/** Where the span id begins in version 00: after `00-`, the trace id in hex and a hyphen. */
+const SPAN_ID_AT = 3 + 2 * TRACE_ID_BYTES + 1;
 /** `sampled` and `random-trace-id`: the flags that are defined; others must not be passed on. */
 const KNOWN_FLAGS = 0x03;
 const SAMPLED = "01";
@@ -32,8 +34,7 @@ export function newTraceparent(fillRandom: FillRandom): string {
 export function childTraceparent(parent: string, fillRandom: FillRandom): string {
   const valid = parseTraceparent(parent);
   if (valid === null) return newTraceparent(fillRandom);
-  const [, traceId, , flags] = valid.split("-");
-  return `00-${traceId}-${randomId(SPAN_ID_BYTES, fillRandom)}-${flags}`;
+  return valid.slice(0, SPAN_ID_AT) + randomId(SPAN_ID_BYTES, fillRandom) + valid.slice(SPAN_ID_AT + 2 * SPAN_ID_BYTES);
 }
 
 function randomId(byteCount: number, fillRandom: FillRandom): string {

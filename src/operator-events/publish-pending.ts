@@ -22,7 +22,7 @@ export async function publishOperatorEvents(env: Env): Promise<number> {
   const publishWorld: PublishWorld = {
     db: env.DB,
     routes,
-    stream: (name) => streamStub(env.STREAMS, name),
+    append: (stream, appends) => streamStub(env.STREAMS, stream).append(stream, appends),
     now: world.now,
     inBackground: (promise) => void background.push(promise),
   };

@@ -1,12 +1,11 @@
 import type { QueryAnswer } from "../delivery/attempt.ts";
 import { describeError, log } from "../log.ts";
+import type { PublishWorld } from "../messages/publish.ts";
 import { type Order, sendCommand } from "../messages/send-command.ts";
-import type { StreamApi } from "../streams/contract.ts";
 import { type RendezvousApi, rendezvousName, type Waited } from "./contract.ts";
 
 /** What asking needs of the outside. */
-export type AskWorld = {
-  readonly stream: (name: string) => StreamApi;
+export type AskWorld = Pick<PublishWorld, "append"> & {
   readonly rendezvous: (name: string) => RendezvousApi;
   readonly now: () => number;
   readonly pause: (ms: number) => Promise<void>;

@@ -1,7 +1,7 @@
 import type { Fetch } from "./bounded-fetch.ts";
 import { CERTIFICATE_DEADLINE_MS, type LoadedCertificate, loadCertificate } from "./certificate.ts";
 import { FetchBudget } from "./fetch-budget.ts";
-import { RecentMap } from "./recent-map.ts";
+import { RecentMap } from "../recent-map.ts";
 
 /** A day: AWS replaces a certificate under a new name, so a cached one only ever stops being used. */
 const ACCEPTED_TTL_MS = 24 * 60 * 60 * 1000;

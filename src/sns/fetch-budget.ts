@@ -1,4 +1,4 @@
-import { RecentMap } from "./recent-map.ts";
+import { RecentMap } from "../recent-map.ts";
 
 /** AWS has a handful of certificates a region and changes them once in months: either bound is far above need. */
 const WINDOW_MS = 60_000;

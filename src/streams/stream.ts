@@ -6,9 +6,8 @@ import { tellCircuit } from "../operator-events/circuits.ts";
 import { archiveBucketOf } from "./archive-bucket.ts";
 import { SegmentArchive } from "./archive.ts";
 import { ChosenIds } from "./chosen-ids.ts";
-import { answerAll, CommitQueue, type PendingAppend } from "./commit-queue.ts";
 import type {
-  Append, Appended, AppendResult, Content, DeliveryJob, LogDescription, ReplayRequest, ReplayStarted, RetentionSettings, StreamApi, Work,
+  Append, AppendResult, Content, DeliveryJob, LogDescription, ReplayRequest, ReplayStarted, RetentionSettings, StreamApi, Work,
 } from "./contract.ts";
 import { FirstAttempts } from "./first-attempts.ts";
 import { FlowRunner } from "./flow-runner.ts";
@@ -26,6 +25,7 @@ import type { Replayed } from "./replays.ts";
 import { Retention } from "./retention.ts";
 import { createTables } from "./schema.ts";
 import { type LogEntry, MAX_LOGGED_TARGETS, SegmentLog } from "./segment-log.ts";
+import { Sequencer } from "./sequencer.ts";
 import { delivererOf } from "./stub.ts";
 import { tellHistory } from "./tell-history.ts";
 import { UntoldEnds } from "./untold-ends.ts";
@@ -52,11 +52,10 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
   readonly #retention: Retention;
   readonly #replays: ReplayRunner;
   readonly #history: HistoryWriter;
-  readonly #commits = new CommitQueue();
+  readonly #sequencer: Sequencer;
   readonly #firstAttempts: FirstAttempts;
   readonly #flow: FlowRunner;
   #name: string | null;
-  #committing = false;
   readonly #alarm: ObjectAlarm;
   #checkpointTimer: ReturnType<typeof setTimeout> | null = null;
 
@@ -98,6 +97,16 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     const deliverer = delivererOf(ctx);
     const apply = (results: readonly DeliveryResult[]): void => this.#apply(results);
     this.#firstAttempts = new FirstAttempts(deliverer, apply);
+    this.#sequencer = new Sequencer({
+      ctx, log: this.#log, outbox: this.#outbox, chosenIds: this.#chosenIds,
+      room: () => this.#firstAttempts.room(),
+      checkpoint: () => this.#checkpointNow(),
+      onWritten: () => this.#watch(null),
+      onCommitted: (entries, bodies) => {
+        this.#reader.wake();
+        this.#startFirstAttempts(entries, bodies);
+      },
+    });
     this.#flow = new FlowRunner({
       sql, log: this.#log, outbox: this.#outbox, deliverer, apply, inBackground,
       stream: () => this.#stream(),
@@ -115,9 +124,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
 
   async append(stream: string, appends: readonly Append[]): Promise<AppendResult> {
     this.#remember(stream);
-    const result = this.#commits.push(appends);
-    if (!this.#committing) this.ctx.waitUntil(this.#commitAll());
-    return result;
+    return this.#sequencer.append(appends);
   }
 
   async readLog(_stream: string, request: LogReadRequest): Promise<LogReadResult> {
@@ -271,69 +278,6 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     await this.#replays.report(this.#stream(), nowMs);
   }
 
-  /** Commits what waits, one group after the other: everything that arrives during a disk write shares the next one. */
-  async #commitAll(): Promise<void> {
-    this.#committing = true;
-    try {
-      while (!this.#commits.isEmpty) {
-        await this.#firstAttempts.room();
-        await scheduler.wait(0);
-        await this.#commit(this.#commits.take());
-      }
-    } finally {
-      this.#committing = false;
-    }
-  }
-
-  async #commit(taken: readonly PendingAppend[]): Promise<void> {
-    try {
-      const { results, entries, bodies } = this.ctx.storage.transactionSync(() => this.#write(taken));
-      this.#watch(null);
-      await this.ctx.storage.sync();
-      answerAll(taken, results);
-      this.#reader.wake();
-      this.#startFirstAttempts(entries, bodies);
-    } catch (error) {
-      for (const { reject } of taken) reject(error);
-      log("error", "commit.failed", { stream: this.#name, error: describeError(error) });
-      // What is in memory may be ahead of the disk now: start again from the disk.
-      this.ctx.abort("commit failed");
-    }
-  }
-
-  /** The transaction: log, targets and chosen ids of all appends of a group, or nothing of it. */
-  #write(taken: readonly PendingAppend[]): { results: Appended[][]; entries: LogEntry[]; bodies: Uint8Array[] } {
-    const nowMs = Math.max(Date.now(), this.#log.lastTimeMs);
-    const fresh: Append[] = [];
-    const results = taken.map(({ appends }) =>
-      appends.map((append): Appended => {
-        const { message, endpointIds } = append;
-        const key = append.deduplicationKey ?? (message.deduplicate ? message.id : null);
-        const known = key === null ? null : this.#chosenIds.find(key, nowMs);
-        if (known !== null) return { id: message.id, ...known, duplicate: true };
-        const appended = {
-          offset: this.#log.nextOffset + fresh.length,
-          timeMs: nowMs,
-          matched: endpointIds.length + (append.orderedIds?.length ?? 0),
-        };
-        if (key !== null) this.#chosenIds.add(key, appended);
-        fresh.push(append);
-        return { id: message.id, ...appended, duplicate: false };
-      }),
-    );
-    // The checkpoint is that before this group; the group is open from here on, also for a checkpoint taken meanwhile.
-    const entries = this.#log.append(fresh, nowMs, this.#checkpointNow());
-    fresh.forEach(({ endpointIds, orderedIds = [], orderingKeys }, index) => {
-      const entry = entries[index];
-      if (entry === undefined) return;
-      this.#outbox.addOrdered(entry, orderedIds, orderingKeys, nowMs);
-      // No job is sent for these: the alarm that follows finds them overdue.
-      if (endpointIds.length > MAX_LOGGED_TARGETS) this.#outbox.addRows(entry, endpointIds, nowMs - SWEEP_GRACE_MS);
-      else this.#outbox.add(entry, nowMs);
-    });
-    return { results, entries, bodies: fresh.map(({ message }) => message.body) };
-  }
-
   #startFirstAttempts(entries: readonly LogEntry[], bodies: readonly Uint8Array[]): void {
     const nowMs = Date.now();
     this.#history.schedule();
@@ -478,7 +422,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     const nowMs = Date.now();
     // The alarm looks at everything again when it runs, so one that comes soon is enough.
     if (this.#alarm.comesBefore(nowMs + WATCH_INTERVAL_MS, nowMs)) return;
-    const busy = this.#outbox.hasInFlight() || !this.#history.isIdle || !this.#commits.isEmpty || this.#committing;
+    const busy = this.#outbox.hasInFlight() || !this.#history.isIdle || !this.#sequencer.isIdle;
     const wakes = [atMs, busy ? nowMs + WATCH_INTERVAL_MS : null, this.#outbox.nextWakeMs()];
     wakes.push(this.#retention.nextTrimMs(), this.#replays.nextStepMs(nowMs), this.#archive.nextStepMs(), this.#flow.nextWakeMs());
     this.#alarm.set(Math.min(...wakes.filter((wake) => wake !== null)));

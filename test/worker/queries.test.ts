@@ -7,7 +7,6 @@ import { ask, type AskWorld } from "../../src/queries/ask.ts";
 import { rendezvousName, rendezvousStub } from "../../src/queries/contract.ts";
 import { writeHistory } from "../../src/storage/history-write.ts";
 import { MessagePacker } from "../../src/storage/message-pack.ts";
-import type { StreamApi } from "../../src/streams/contract.ts";
 
 /** What the tests' configuration binds beside what the Worker has. */
 const bindings = z
@@ -171,12 +170,10 @@ describe("asking", () => {
 
   /** A queue's stream whose member does this with what is appended. */
   const worldWith = (work: (messageId: string) => Promise<unknown>): AskWorld => ({
-    stream: () => z.custom<StreamApi>().parse({
-      append: async (_stream: string, appends: { message: { id: string } }[]) => {
-        for (const { message } of appends) await work(message.id);
-        return { ok: true, appended: appends.map(({ message: { id } }) => ({ id, offset: 0, timeMs: 0, matched: 1, duplicate: false })) };
-      },
-    }),
+    append: async (_stream, appends) => {
+      for (const { message } of appends) await work(message.id);
+      return { ok: true, appended: appends.map(({ message: { id } }) => ({ id, offset: 0, timeMs: 0, matched: 1, duplicate: false })) };
+    },
     rendezvous,
     now: () => Date.now(),
     pause,

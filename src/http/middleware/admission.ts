@@ -1,5 +1,5 @@
 import { createMiddleware } from "hono/factory";
-import { Admission } from "../admission.ts";
+import { Admission, type Admitted } from "../admission.ts";
 import { overloaded } from "../published.ts";
 import type { AppEnv } from "../router.ts";
 
@@ -14,15 +14,19 @@ const publishes = new Admission();
 /** Answers 503 to publishes that there is no room for, before anything is read of them. */
 export const admission = createMiddleware<AppEnv>(async (c, next) => {
   if (c.req.method !== "POST" || !PUBLISHES.test(c.req.path)) return next();
-  const declared = Number(c.req.header("content-length") ?? USUAL_BYTES);
-  const admitted = publishes.enter(Number.isFinite(declared) ? declared : USUAL_BYTES, Date.now());
-  if (admitted === null) {
-    await c.req.raw.body?.cancel();
-    return overloaded(RETRY_AFTER_SECONDS, "There is no room for more right now: send it again after `Retry-After`.");
-  }
+  const admitted = await admitPublish(c.req.raw, c.req.header("content-length"));
   try {
     await next();
   } finally {
     admitted.leave(Date.now());
   }
 });
+
+/** Lets a publish in, or ends it with 503. */
+export async function admitPublish(request: Request, contentLength: string | undefined): Promise<Admitted> {
+  const declared = Number(contentLength ?? USUAL_BYTES);
+  const admitted = publishes.enter(Number.isFinite(declared) ? declared : USUAL_BYTES, Date.now());
+  if (admitted !== null) return admitted;
+  await request.body?.cancel();
+  return overloaded(RETRY_AFTER_SECONDS, "There is no room for more right now: send it again after `Retry-After`.");
+}

@@ -1,5 +1,6 @@
 import { createMiddleware } from "hono/factory";
 import { isolateOf } from "../../isolate.ts";
+import { forgetCallers } from "../callers.ts";
 import type { AppEnv } from "../router.ts";
 
 const CONTROL_PLANE = /^\/v1\/(?:endpoints|subscriptions|queues|tenants)(?:\/|$)/;
@@ -15,4 +16,5 @@ export const ownChanges = createMiddleware<AppEnv>(async (c, next) => {
   const { routes, directory, world } = isolateOf(c.env);
   routes.forget(world.now());
   directory.forget(world.now());
+  forgetCallers(world.now());
 });

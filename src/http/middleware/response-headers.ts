@@ -13,17 +13,22 @@ const TWO_YEARS_SECONDS = 63_072_000;
  * and the headers that keep a browser from doing anything with it but show it.
  */
 export const responseHeaders = createMiddleware<AppEnv>(async (c, next) => {
-  const given = c.req.header("x-request-id");
-  const requestId = given !== undefined && SANE_ID.test(given) ? given : newId("req", Date.now());
+  const requestId = requestIdOf(c.req.header("x-request-id"));
   c.set("requestId", requestId);
   await next();
   const { headers } = writableResponse(c);
   setHeaders(headers, requestId, c.req.url.startsWith("https:"));
   const rateLimit = c.get("rateLimit");
-  if (rateLimit === undefined) return;
+  // a refusal has those of the limit that was reached
+  if (rateLimit === undefined || headers.has("ratelimit")) return;
   headers.set("ratelimit-policy", rateLimit.policy);
   headers.set("ratelimit", rateLimit.state);
 });
+
+/** The caller's own id of the request where it is sane, else a new one. */
+export function requestIdOf(given: string | undefined): string {
+  return given !== undefined && SANE_ID.test(given) ? given : newId("req", Date.now());
+}
 
 /** The headers of a response that was fetched can not be changed: then a copy of it takes its place. */
 function writableResponse(c: Context<AppEnv>): Response {

@@ -3,7 +3,8 @@ import { createMiddleware } from "hono/factory";
 import { CACHE_MAX_AGE_MS } from "../../delivery/freshness.ts";
 import { describeError, log } from "../../log.ts";
 import type { AppEnv } from "../router.ts";
-import { isStillAllowed, notAccepted } from "./authenticate.ts";
+import { notAccepted } from "../callers.ts";
+import { isStillAllowed } from "./authenticate.ts";
 
 /** What answers by waiting for something to read. */
 const QUERY = /^\/v1\/queries\//;

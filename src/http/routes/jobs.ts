@@ -77,7 +77,7 @@ jobs.openapi(stopRoute, async (c) => {
   const job = await requireJob(c.env.DB, c.get("principal").tenantId, c.req.valid("param").id);
   if (job.status === "running") {
     const stopping = streamStub(c.env.STREAMS, job.stream).stopReplay(job.stream, job.id);
-    await orUnavailable(c, stopping, "It may run on: send this again.");
+    await orUnavailable(c.get("requestId"), stopping, "It may run on: send this again.");
     await recordAudit(c.env.DB, auditEntry(c, { action: "job.stop", target: job.id, before: present(job) }));
   }
   return c.body(null, 204);

@@ -80,7 +80,7 @@ publishing.post("/v1/batch", requireScope("publish"), async (c) => {
     return entry === undefined ? [] : [{ address: entry.address, message }];
   });
   const world = { ...publishWorld(c), pause };
-  const sent = await orUnavailable(c, sendBatch(world, c.get("principal").tenantId, batch), SEND_THE_SAME_AGAIN);
+  const sent = await orUnavailable(c.get("requestId"), sendBatch(world, c.get("principal").tenantId, batch), SEND_THE_SAME_AGAIN);
   if (!sent.ok) {
     const detail = sent.partly ? SEND_THE_SAME_AGAIN : "There is no room for any of it right now: send it again after `Retry-After`.";
     return overloaded(sent.retryAfterSeconds, detail);

@@ -64,7 +64,7 @@ queries.openapi(askRoute, async (c) => {
   const { queue, method } = await requireQueueMethod(c, c.req.valid("param"));
   const message = await readQuestion(c, `${queue}/${method}`);
   const asking = ask(askWorld(c), c.get("principal").tenantId, queue, { ...message, method, answerByMs }, c.req.raw.signal);
-  const asked = await orUnavailable(c, asking, "It may be on its way, but its answer will not reach you: ask again in a moment.");
+  const asked = await orUnavailable(c.get("requestId"), asking, "It may be on its way, but its answer will not reach you: ask again in a moment.");
   const headers = { "postern-message-id": message.id };
   if (asked.ok) {
     const { contentType, body } = asked.answer;
@@ -92,9 +92,9 @@ async function readQuestion(c: Context<AppEnv>, target: string) {
 }
 
 function askWorld(c: Context<AppEnv>): AskWorld {
-  const { stream, now } = publishWorld(c);
+  const { append, now } = publishWorld(c);
   return {
-    stream,
+    append,
     rendezvous: (name) => rendezvousStub(c.env.RENDEZVOUS, name),
     now,
     pause,

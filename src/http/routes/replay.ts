@@ -77,7 +77,7 @@ replay.openapi(replayRoute, async (c) => {
   const ordered = endpoint.ordered ? { ordered: { orderingKey: endpoint.ordering_key } } : {};
   const request = { jobId, endpointId, from, untilMs: until ?? null, ...ordered };
   const starting = streamStub(c.env.STREAMS, stream).replay(stream, request);
-  const started = await orUnavailable(c, starting, "Whether it began is unknown: look at `/v1/jobs` before you try again.");
+  const started = await orUnavailable(c.get("requestId"), starting, "Whether it began is unknown: look at `/v1/jobs` before you try again.");
   if (!started.ok) return refuse(started);
   const { count, untilOffset } = started;
   if (jobId !== null) {

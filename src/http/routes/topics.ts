@@ -149,7 +149,7 @@ topics.openapi(getRoute, async (c) => {
   const stream = streamName({ tenantId, kind: "topics", name: topic });
   const [settings, held] = await Promise.all([
     findTopicSettings(c.env.DB, tenantId, topic),
-    orUnavailable(c, streamStub(c.env.STREAMS, stream).describe(stream), "Its log does not answer: ask again in a moment."),
+    orUnavailable(c.get("requestId"), streamStub(c.env.STREAMS, stream).describe(stream), "Its log does not answer: ask again in a moment."),
   ]);
   if (settings === null && held.nextOffset === 0) {
     return fail({ code: "not-found", detail: "Nothing was published to this topic yet, and it has no settings." });
@@ -176,5 +176,5 @@ topics.openapi(removeRoute, async (c) => {
 async function tell(c: Context<AppEnv>, topic: string, settings: RetentionSettings | null): Promise<void> {
   const stream = streamName({ tenantId: c.get("principal").tenantId, kind: "topics", name: topic });
   const telling = streamStub(c.env.STREAMS, stream).retain(stream, settings);
-  await orUnavailable(c, telling, "The setting is saved, but does not apply yet: send the request again.");
+  await orUnavailable(c.get("requestId"), telling, "The setting is saved, but does not apply yet: send the request again.");
 }

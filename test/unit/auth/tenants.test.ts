@@ -6,7 +6,7 @@ let gateway: TestGateway;
 let count = 0;
 let tenant = "";
 beforeEach(async () => {
-  gateway = openGateway({ STREAMS: { getByName: () => ({ ping: async () => "pong", append, replay, reopen, flushHistory: async () => undefined, describe: async () => ({ earliestOffset: 0 }) }) } });
+  gateway = openGateway({ STREAMS: { getByName: () => ({ ping: async () => "pong", append, replay, reopen, describe: describeLog, flushHistory: async () => undefined }) } });
   for (const method of ["info", "warn"] as const) vi.spyOn(console, method).mockImplementation(() => undefined);
   vi.useFakeTimers({ toFake: ["Date", "setTimeout"] });
   tenant = `tenant-${++count}`; // what an isolate keeps by tenant must not reach from one test into the next
@@ -28,6 +28,10 @@ async function replay(_name: string, request: { readonly jobId: string | null })
 
 async function reopen(_name: string, refs: readonly unknown[]): Promise<number> {
   return refs.length;
+}
+
+async function describeLog() {
+  return { earliestOffset: 0, nextOffset: 100, earliestTimeMs: null, bytes: 0 };
 }
 
 async function sendAndWait(...request: Parameters<TestGateway["send"]>): Promise<Response> {

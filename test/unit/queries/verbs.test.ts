@@ -309,7 +309,7 @@ describe("POST /v1/queries/{queue}/{method}", () => {
       return waiting.promise;
     };
     const { ask } = await import("../../../src/queries/ask.ts");
-    const world = { stream: streams.getByName, rendezvous: meetings.getByName, now: Date.now, pause: async () => undefined, waitUntil: () => undefined };
+    const world = { append: streams.getByName("default/queues/jobs").append, rendezvous: meetings.getByName, now: Date.now, pause: async () => undefined, waitUntil: () => undefined };
     const message = { id: "msg_1", deduplicate: false, contentType: "text/plain", attributes: {}, traceparent: "", body: new Uint8Array(), method: "run", answerByMs: Date.now() + 1000 };
     // the fakes are what the tests above use too; their shapes are looser than the contract's
     const asking = ask(world as never, "default", "jobs", message, left.signal);
