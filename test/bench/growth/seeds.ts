@@ -51,6 +51,8 @@ export function addOpenRetries(dataDir: string, stream: string, endpointIds: rea
        FROM segments s, json_each(s.messages) m, json_each(?1) e`,
     ).run(JSON.stringify(endpointIds), Date.now() + RETRY_IN_MS);
     db.exec("COMMIT");
+    const made = countRows(db, "open_deliveries");
+    if (made < count) throw new Error(`${made} open retries were made, not ${count}`);
   }, isStream);
 }
 
