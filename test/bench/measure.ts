@@ -15,6 +15,8 @@ export type Load = {
   readonly requests: Requests;
   /** Messages a request holds: message `i` is in request `i / messagesPerRequest`. */
   readonly messagesPerRequest: number;
+  /** Whether what comes after the last delivery is waited for: history, and what it costs. Absent: yes. */
+  readonly settles?: boolean;
 };
 
 /** One run of load, as the generator sent it and the receiver saw it. */
@@ -74,7 +76,7 @@ export async function measure(bench: Bench, load: Load): Promise<Measurement> {
     requests: load.requests,
   });
   await drained(bench, load.tag, acceptedMessages(sendings, load) * load.subscribers.length);
-  await sleep(SETTLE_MS);
+  if (load.settles !== false) await sleep(SETTLE_MS);
   const cpuAfter = treeCpuMs(load.system.pid);
   const arrivals = await receiver.report(load.tag);
   for (const sample of arrivals.samples) assertAsPublished(sample, load.subscribers[sample.subscriber]?.secret ?? "");

@@ -1,5 +1,6 @@
-import { type Bench, newSubscribers, publishRun } from "../fixture.ts";
-import type { Measurement } from "../measure.ts";
+import { type Bench, newSubscribers, newTag, publishing, warmUpOf } from "../fixture.ts";
+import type { Pacing } from "../load/generator.ts";
+import { measure, type Measurement } from "../measure.ts";
 import { quantile, spreadOf } from "../statistics.ts";
 import type { Subscriber, System } from "../system.ts";
 import { countsOf, type Row, type RowReport } from "./row.ts";
@@ -52,10 +53,17 @@ export const load: Row = {
 async function inTurnsAt(bench: Bench, systems: readonly System[], subscribers: readonly Subscriber[], perSecond: number) {
   const measured: { readonly system: System; readonly measurement: Measurement }[] = [];
   const pacing = { kind: "open", perSecond, seconds: bench.seconds * SECONDS_FACTOR } as const;
+  for (const system of systems) await publish(bench, system, subscribers, warmUpOf(pacing));
   for (let run = 0; run < bench.runs; run += 1) {
-    for (const system of systems) measured.push({ system, measurement: await publishRun(bench, system, TOPIC, subscribers, pacing) });
+    for (const system of systems) measured.push({ system, measurement: await publish(bench, system, subscribers, pacing) });
   }
   return measured;
+}
+
+function publish(bench: Bench, system: System, subscribers: readonly Subscriber[], pacing: Pacing): Promise<Measurement> {
+  const tag = newTag();
+  const requests = publishing(system, TOPIC, tag);
+  return measure(bench, { system, subscribers, tag, pacing, requests, messagesPerRequest: 1, settles: false });
 }
 
 function pointOf(system: System["name"], perSecond: number, runs: readonly Measurement[]): LoadPoint {
