@@ -22,6 +22,8 @@ export type Config = {
   /** Where a proxy before the gateway says who connected to it; null: nobody is believed. */
   readonly clientIpHeader: string | null;
   readonly historyRetentionDays: number;
+  /** Whether history has every message, or only what was not simply delivered. */
+  readonly history: "full" | "failures";
   /** How old segments of a log are that move to the archive, where one is bound. */
   readonly archiveAfterSeconds: number;
   /** Whose JWTs are accepted beside our own tokens. */
@@ -67,6 +69,7 @@ const Variables = z.object({
   POSTERN_PUBLIC_URL: optionalText.pipe(z.url({ protocol: /^https?$/, error: "must be an http(s) URL" }).nullable()),
   POSTERN_CLIENT_IP_HEADER: optionalText.pipe(z.string().regex(/^[A-Za-z0-9-]+$/, { error: "must be the name of a header" }).nullable()),
   POSTERN_CORS_ORIGINS: optionalText.transform(parseOrigins),
+  POSTERN_HISTORY: optionalText.pipe(z.enum(["full", "failures"], { error: "must be `full` or `failures`" }).nullable()),
   POSTERN_HISTORY_RETENTION_DAYS: z.coerce.number().int().min(1).max(3650).default(30),
   POSTERN_ARCHIVE_AFTER_SECONDS: z.coerce.number().int().min(1).max(315_360_000).default(86_400),
   POSTERN_JWT_ISSUERS: optionalText,
@@ -112,6 +115,7 @@ export function parseConfig(env: unknown): Config {
     publicUrl: variables.POSTERN_PUBLIC_URL === null ? null : new URL(variables.POSTERN_PUBLIC_URL).origin,
     clientIpHeader: variables.POSTERN_CLIENT_IP_HEADER,
     historyRetentionDays: variables.POSTERN_HISTORY_RETENTION_DAYS,
+    history: variables.POSTERN_HISTORY ?? "full",
     archiveAfterSeconds: variables.POSTERN_ARCHIVE_AFTER_SECONDS,
     jwtIssuers: variables.POSTERN_JWT_ISSUERS === null ? [] : parseIssuers(variables.POSTERN_JWT_ISSUERS, allowHosts),
     certificates: variables.POSTERN_MTLS_CERTIFICATES,

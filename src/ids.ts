@@ -37,3 +37,14 @@ function timeDigits(nowMs: number): string {
   lastDigits = digits;
   return digits;
 }
+
+const GENERATED = /^[a-z]+_[0-9a-hjkmnp-tv-z]{26}$/;
+
+/** When an id that {@link newId} made was made, ms; null of any other text. Others may choose an id that looks like one. */
+export function timeOfId(id: string): number | null {
+  if (!GENERATED.test(id)) return null;
+  const start = id.length - RANDOM_CHARACTERS - TIME_CHARACTERS;
+  let timeMs = 0;
+  for (let index = start; index < start + TIME_CHARACTERS; index++) timeMs = timeMs * 32 + DIGITS.indexOf(id.charAt(index));
+  return timeMs;
+}

@@ -1,4 +1,4 @@
-import { newId, type FillRandom } from "../ids.ts";
+import type { FillRandom } from "../ids.ts";
 import { MAX_BODY_BYTES, type StoredMessage } from "../messages/message.ts";
 import { type CheckedUrl, checkPushUrl } from "./address-guard.ts";
 import type { ClientCertificates } from "./client-certificates.ts";
@@ -68,7 +68,6 @@ export async function attemptDelivery(
     rest: Partial<AttemptReport> = {},
   ): AttemptReport => ({
     record: {
-      id: newId("att", startedAtMs, world.fillRandom),
       startedAtMs,
       durationMs: world.now() - startedAtMs,
       statusCode,

@@ -21,3 +21,8 @@ export async function streamKey(stream: string): Promise<string> {
 export function deliveryId(key: string, offset: number, endpointId: string): string {
   return `dlv_${key}_${offset.toString(36)}_${endpointId.replace(/^ep_/, "")}`;
 }
+
+/** The id of an attempt: `att_`, what its delivery's id says, and when it began. No delivery has two of one millisecond. */
+export function attemptId(ofDelivery: string, startedAtMs: number): string {
+  return `att_${ofDelivery.slice("dlv_".length)}_${startedAtMs.toString(36)}`;
+}

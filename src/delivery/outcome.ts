@@ -13,8 +13,6 @@ export type AttemptError =
 
 /** One request that was made (or refused by the address guard), as history shows it. */
 export type AttemptRecord = {
-  /** `att_…` */
-  readonly id: string;
   readonly startedAtMs: number;
   readonly durationMs: number;
   readonly statusCode: number | null;

@@ -1,9 +1,12 @@
+import { timeOfId } from "../ids.ts";
 import { messageIdFor } from "../messages/message-id.ts";
-import { findMessage } from "../storage/history-read.ts";
+import { findMessage } from "../storage/history-messages.ts";
 import type { MessageEntry } from "../storage/history-row.ts";
 
 /** History is about a second behind: a message that is not there yet is looked for again after these waits. */
-const HISTORY_WAITS_MS = [100, 200, 300, 400, 500];
+const HISTORY_WAITS_MS = [100, 200, 300, 400, 500, 500];
+/** What is this old, by the time in its id, is there or does not come. */
+const CERTAIN_AFTER_MS = 60_000;
 
 /**
  * What {@link findMessage} finds, by the message's id or the one its publisher chose; looks again while history may be
@@ -16,7 +19,9 @@ export async function awaitMessage(
   topic?: string,
 ): Promise<MessageEntry | null> {
   const messageId = await messageIdFor(id);
-  for (const waitMs of [0, ...HISTORY_WAITS_MS]) {
+  const madeAtMs = timeOfId(messageId);
+  const mayCome = madeAtMs === null || Math.abs(Date.now() - madeAtMs) < CERTAIN_AFTER_MS;
+  for (const waitMs of mayCome ? [0, ...HISTORY_WAITS_MS] : [0]) {
     if (waitMs > 0) await new Promise((resolve) => setTimeout(resolve, waitMs));
     const message = await findMessage(db, tenantId, messageId, topic);
     if (message !== null) return message;

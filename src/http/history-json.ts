@@ -1,8 +1,8 @@
 import { z } from "@hono/zod-openapi";
-import { deliveryId, streamKey } from "../delivery/delivery-id.ts";
+import { attemptId, deliveryId, streamKey } from "../delivery/delivery-id.ts";
 import { isTarget, MAX_TARGET_CHARACTERS, parseQueueMethod } from "../messages/topic.ts";
-import { listAttemptsOf } from "../storage/history-read.ts";
-import type { AttemptEntry, DeliveryEntry, MessageEntry } from "../storage/history-row.ts";
+import { listAttemptsOf } from "../storage/history-attempts.ts";
+import { type AttemptEntry, type DeliveryEntry, isEndpoint, type MessageEntry } from "../storage/history-row.ts";
 import { type CursorScope, toPage } from "./pagination.ts";
 import { Time, TimeInput, toTime } from "./schemas.ts";
 
@@ -90,7 +90,7 @@ export const Delivery = z
   .openapi("Delivery");
 
 export function presentMessage(message: MessageEntry): z.infer<typeof Message> {
-  const { stream: _, timeMs, expungedAtMs, ...rest } = message;
+  const { stream: _stream, targets: _targets, takers: _takers, timeMs, expungedAtMs, ...rest } = message;
   return { ...rest, time: toTime(timeMs), expungedAt: expungedAtMs === null ? null : toTime(expungedAtMs) };
 }
 
@@ -98,7 +98,7 @@ export function presentMessage(message: MessageEntry): z.infer<typeof Message> {
 export async function presentAttempts(attempts: readonly AttemptEntry[]): Promise<z.infer<typeof Attempt>[]> {
   const idOf = await deliveryIds(attempts);
   return attempts.map((attempt) => ({
-    ...presentAttempt(attempt),
+    ...presentAttempt(attempt, idOf(attempt)),
     deliveryId: idOf(attempt),
     messageId: attempt.messageId,
     endpointId: attempt.endpointId,
@@ -120,34 +120,34 @@ export async function deliveryPage(
   const idOf = await deliveryIds(shown);
   const attempts = Map.groupBy(await listAttemptsOf(db, scope.tenantId, shown), idOf);
   const position = (row: DeliveryEntry) => [row.messageTimeMs, row.stream, row.offset, row.target];
-  return toPage(scope, rows, shown.length, position, (row) => ({
-    id: idOf(row),
+  return toPage(scope, rows, shown.length, position, (row) => presentDelivery(row, idOf(row), attempts.get(idOf(row)) ?? []));
+}
+
+function presentDelivery(row: DeliveryEntry, id: string, attempts: readonly AttemptEntry[]): z.infer<typeof Delivery> {
+  const endedAtMs = Math.max(row.messageTimeMs, ...attempts.map(({ timeMs, durationMs }) => timeMs + durationMs));
+  return {
+    id,
     messageId: row.messageId,
     messageTime: toTime(row.messageTimeMs),
     topic: row.topic,
     target: row.target,
-    endpointId: endpointOf(row),
+    endpointId: endpointOf(row, attempts),
     status: row.status,
     reason: row.reason,
     nextAttemptAt: row.nextAttemptAtMs === null ? null : toTime(row.nextAttemptAtMs),
-    updatedAt: toTime(row.updatedAtMs),
-    attempts: (attempts.get(idOf(row)) ?? []).map(presentAttempt),
-  }));
+    updatedAt: toTime(row.updatedAtMs ?? endedAtMs),
+    attempts: attempts.map((attempt) => presentAttempt(attempt, id)),
+  };
 }
 
-/** Whether a target is an endpoint, so that there is a row of it or none. */
-export function isEndpoint(target: string): boolean {
-  return !/^(?:member$|node$|queue:)/.test(target);
-}
-
-function endpointOf({ target, attemptKeys }: DeliveryEntry): string | null {
+function endpointOf({ target, attemptKeys }: DeliveryEntry, attempts: readonly AttemptEntry[]): string | null {
   if (isEndpoint(target)) return target;
-  return attemptKeys.findLast(({ endpointId }) => isEndpoint(endpointId))?.endpointId ?? null;
+  return [...attemptKeys, ...attempts].findLast(({ endpointId }) => isEndpoint(endpointId))?.endpointId ?? null;
 }
 
-function presentAttempt(attempt: AttemptEntry) {
+function presentAttempt(attempt: AttemptEntry, ofDelivery: string) {
   return {
-    id: attempt.id,
+    id: attemptId(ofDelivery, attempt.timeMs),
     time: toTime(attempt.timeMs),
     statusCode: attempt.statusCode,
     durationMs: attempt.durationMs,
@@ -159,7 +159,7 @@ function presentAttempt(attempt: AttemptEntry) {
 /** At least one, so that a page always gets on. */
 function countThatFit(rows: readonly DeliveryEntry[]): number {
   let attempts = 0;
-  const end = rows.findIndex((row) => (attempts += row.attemptKeys.length) > MAX_ATTEMPTS_PER_PAGE);
+  const end = rows.findIndex((row) => (attempts += Math.max(row.attemptKeys.length, 1)) > MAX_ATTEMPTS_PER_PAGE);
   return end < 0 ? rows.length : Math.max(end, 1);
 }
 

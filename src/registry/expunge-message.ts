@@ -3,8 +3,9 @@ import type { StreamLookup } from "../delivery/reopen.ts";
 import { describeError, log } from "../log.ts";
 import { boxOfEndpoint, boxOfQueue, ENDPOINT_MAX_RECEIVES, ENDPOINT_RETENTION_SECONDS } from "../mailbox/box-of.ts";
 import type { BoxRef, Mailbox } from "../mailbox/mailbox.ts";
-import { clearResponses, findCopies, findQueueTargets, listBoxOwners, type MessageRef, rememberExpunged } from "../storage/expunged.ts";
-import { markExpunged } from "../storage/history-read.ts";
+import { clearResponses, CLOCK_SKEW_MS, findCopy, findQueueTargets, listBoxOwners, type MessageRef, rememberExpunged } from "../storage/expunged.ts";
+import { markExpunged } from "../storage/history-messages.ts";
+import { findInLog } from "../streams/find-in-log.ts";
 import { parseStreamName, streamName } from "../streams/ref.ts";
 
 export type ExpungeWorld = {
@@ -21,14 +22,21 @@ export type ExpungeWorld = {
  * more. Safe to repeat. Amazon SQS keeps its copy until it is received next, and then it is dropped.
  */
 export async function expungeMessage(world: ExpungeWorld, message: MessageRef, audit: D1PreparedStatement): Promise<void> {
-  const { db, tenantId, streamOf } = world;
+  const { db, tenantId } = world;
   await expungeIn(world, message, [audit]);
   for (const queue of await findQueueTargets(db, tenantId, message)) {
-    const stream = streamName({ tenantId, kind: "queues", name: queue });
-    await streamOf(stream).flushHistory(stream);
+    const copy = await copyIn(world, message, streamName({ tenantId, kind: "queues", name: queue }));
+    if (copy !== null) await expungeIn(world, copy, []);
   }
-  for (const copy of await findCopies(db, tenantId, message)) await expungeIn(world, copy, []);
   await untilCachesExpired(world.now());
+}
+
+/** What an event has become in a queue. History may not have it: it is only just there, or was delivered at once. */
+async function copyIn({ db, tenantId, streamOf }: ExpungeWorld, message: MessageRef, queueStream: string): Promise<MessageRef | null> {
+  const api = streamOf(queueStream);
+  await api.flushHistory(queueStream);
+  const copy = await findCopy(db, tenantId, message, queueStream);
+  return copy ?? findInLog(api, queueStream, message.id, message.timeMs - CLOCK_SKEW_MS);
 }
 
 /** The content of one message of one stream. */

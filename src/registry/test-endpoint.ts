@@ -10,6 +10,9 @@ import type { RegistryWorld } from "./world.ts";
 
 const DEFAULT_TOPIC = "postern.test";
 
+/** An attempt that belongs to no delivery. */
+export type TestAttempt = AttemptRecord & { readonly id: string };
+
 /**
  * Sends one example message now, whatever the endpoint's status, and returns the attempt. It is in no stream and no
  * history, is not retried, and neither helps nor harms the endpoint's record.
@@ -19,7 +22,7 @@ export async function testEndpoint(
   attemptWorld: AttemptWorld,
   id: string,
   input: { readonly topic?: string | undefined; readonly data?: unknown },
-): Promise<Outcome<AttemptRecord>> {
+): Promise<Outcome<TestAttempt>> {
   const { db, keyRing, tenantId, nowMs } = world;
   if (input.topic !== undefined && !isTarget(input.topic)) {
     const detail = "must be a topic such as orders.created, without wildcards";
@@ -44,5 +47,5 @@ export async function testEndpoint(
     body: new TextEncoder().encode(JSON.stringify(data)),
   };
   const report = await attemptDelivery(await openDeliveryEndpoint(row, keyRing), message, topic, 1, attemptWorld);
-  return accept(report.record);
+  return accept({ id: newId("att", nowMs, attemptWorld.fillRandom), ...report.record });
 }

@@ -1,13 +1,18 @@
 import { z } from "zod";
-import { deliveryEntry, DELIVERY_COLUMNS, type DeliveryRow, MESSAGE_COLUMNS, type MessageEntry, messageEntry, type MessageRow } from "./history-row.ts";
+import { clearResponsesOf } from "./history-attempts.ts";
+import { messagesWithId } from "./history-messages.ts";
+import { deliveriesOf } from "./history-read.ts";
+import type { DeliveredMessage, DeliveryEntry, MessageEntry } from "./history-row.ts";
 
 /** A message in one stream: an event, or what it became in a queue. */
-export type MessageRef = { readonly id: string; readonly stream: string; readonly offset: number; readonly timeMs: number };
+export type MessageRef = DeliveredMessage;
 
 /** An endpoint that may have the message in its mailbox. */
 export type BoxOwner = { readonly id: string; readonly ordered: boolean };
 
 const ROWS_PER_QUERY = 500;
+/** The clocks of the machines that two streams are on differ: what comes later may bear a time that is earlier. */
+export const CLOCK_SKEW_MS = 1_000;
 
 /** Notes that nobody is to be given the content any more; part of a batch. */
 export function rememberExpunged(db: D1Database, tenantId: string, { id, stream, offset }: MessageRef, nowMs: number): D1PreparedStatement {
@@ -39,32 +44,26 @@ export async function pruneExpunged(db: D1Database, olderThanMs: number): Promis
   return results.length;
 }
 
-/** What an event has become in the queues that are bound to its topic, as far as history knows: one in each. */
-export async function findCopies(db: D1Database, tenantId: string, message: MessageRef): Promise<MessageEntry[]> {
-  const { results } = await db
-    .prepare(
-      `SELECT ${MESSAGE_COLUMNS} FROM messages m INDEXED BY messages_by_id
-       WHERE m.tenant_id = ?1 AND m.id = ?2 AND m.time >= ?3 AND m.stream IN (
-         SELECT ?1 || '/queues/' || substr(d.endpoint_id, 7) FROM deliveries d
-         WHERE d.tenant_id = ?1 AND d.message_time = ?3 AND d.stream = ?4 AND d.offset = ?5 AND d.endpoint_id GLOB 'queue:*')
-       ORDER BY m.time`,
-    )
-    .bind(tenantId, message.id, message.timeMs, message.stream, message.offset)
-    .all<MessageRow>();
-  const copies = new Map<string, MessageEntry>();
-  // a later one in the same queue is another message, whose publisher chose the same id again
-  for (const row of results) if (!copies.has(row.stream)) copies.set(row.stream, messageEntry(row));
-  return [...copies.values()];
+/** What an event has become in a queue, `queueStream`, as far as history knows. */
+export async function findCopy(db: D1Database, tenantId: string, { id, timeMs }: MessageRef, queueStream: string): Promise<MessageEntry | null> {
+  let copy: MessageEntry | null = null;
+  // newest first: a later one in the same queue is another message, whose publisher chose the same id again
+  for await (const messages of messagesWithId(db, tenantId, { id, topic: undefined }, undefined)) {
+    for (const message of messages) if (message.stream === queueStream && message.timeMs >= timeMs - CLOCK_SKEW_MS) copy = message;
+  }
+  return copy;
 }
 
 /** The queues an event goes to. */
 export async function findQueueTargets(db: D1Database, tenantId: string, message: MessageRef): Promise<string[]> {
   const { results } = await db
     .prepare(
-      `SELECT substr(endpoint_id, 7) AS queue FROM deliveries
-       WHERE tenant_id = ? AND message_time = ? AND stream = ? AND offset = ? AND endpoint_id GLOB 'queue:*'`,
+      `SELECT substr(target, 7) AS queue FROM (
+         SELECT value AS target FROM json_each(?5)
+         UNION SELECT endpoint_id FROM deliveries WHERE tenant_id = ?1 AND message_time = ?2 AND stream = ?3 AND offset = ?4)
+       WHERE target GLOB 'queue:*'`,
     )
-    .bind(tenantId, message.timeMs, message.stream, message.offset)
+    .bind(tenantId, message.timeMs, message.stream, message.offset, JSON.stringify(message.targets))
     .all();
   return results.map((row) => z.object({ queue: z.string() }).parse(row).queue);
 }
@@ -75,36 +74,22 @@ export async function listBoxOwners(db: D1Database, tenantId: string, message: M
     .prepare(
       `SELECT e.id, e.ordered FROM endpoints e
        WHERE e.tenant_id = ?1 AND e.id > ?5 AND (e.kind = 'pull' OR e.fallback = 'pull') AND (
-         EXISTS (SELECT 1 FROM deliveries d WHERE d.tenant_id = ?1 AND d.message_time = ?2 AND d.stream = ?3 AND d.offset = ?4 AND d.endpoint_id = e.id)
+         e.id IN (SELECT value FROM json_each(?6))
+         OR EXISTS (SELECT 1 FROM deliveries d WHERE d.tenant_id = ?1 AND d.message_time = ?2 AND d.stream = ?3 AND d.offset = ?4 AND d.endpoint_id = e.id)
          OR ?3 = ?1 || '/nodes/' || e.node)
        ORDER BY e.id LIMIT ${ROWS_PER_QUERY}`,
     )
-    .bind(tenantId, message.timeMs, message.stream, message.offset, after)
+    .bind(tenantId, message.timeMs, message.stream, message.offset, after, JSON.stringify(message.targets))
     .all();
   return results.map((row) => z.object({ id: z.string(), ordered: z.number() }).parse(row)).map(({ id, ordered }) => ({ id, ordered: ordered === 1 }));
 }
 
 /** Forgets what receivers answered to attempts at the message: some answer with what they were sent. */
 export async function clearResponses(db: D1Database, tenantId: string, message: MessageRef): Promise<void> {
-  for (let after = ""; ; ) {
-    const { results } = await db
-      .prepare(
-        `SELECT ${DELIVERY_COLUMNS} FROM deliveries d
-         WHERE d.tenant_id = ? AND d.message_time = ? AND d.stream = ? AND d.offset = ? AND d.endpoint_id > ?
-         ORDER BY d.endpoint_id LIMIT ${ROWS_PER_QUERY}`,
-      )
-      .bind(tenantId, message.timeMs, message.stream, message.offset, after)
-      .all<DeliveryRow>();
-    const keys = results.flatMap((row) => deliveryEntry(row).attemptKeys.map(({ endpointId, timeMs }) => [endpointId, timeMs]));
-    await db
-      .prepare(
-        `UPDATE attempts SET response_body = '' WHERE message_id = ?1 AND (tenant_id, endpoint_id, time) IN (
-           SELECT ?2, value ->> 0, value ->> 1 FROM json_each(?3))`,
-      )
-      .bind(message.id, tenantId, JSON.stringify(keys))
-      .run();
-    const last = results.at(-1)?.endpoint_id;
-    if (last === undefined || results.length < ROWS_PER_QUERY) return;
-    after = last;
+  for (let before: string | null = null; ; ) {
+    const deliveries: readonly DeliveryEntry[] = (await deliveriesOf(db, tenantId, [{ message, before }], ROWS_PER_QUERY)).flat();
+    await clearResponsesOf(db, tenantId, deliveries);
+    before = deliveries.at(-1)?.target ?? null;
+    if (before === null || deliveries.length < ROWS_PER_QUERY) return;
   }
 }

@@ -40,7 +40,7 @@ export async function readGauges(db: D1Database, tenantId: string | null, nowMs:
     db
       .prepare(
         `SELECT t.id AS tenant_id,
-           (SELECT count(*) FROM messages m WHERE m.tenant_id = t.id AND m.time >= ?2) AS count
+           (SELECT coalesce(sum(m.count), 0) FROM message_packs m WHERE m.tenant_id = t.id AND m.time >= ?2) AS count
          FROM tenants t WHERE t.deleted_at IS NULL AND (?1 IS NULL OR t.id = ?1)`,
       )
       .bind(tenantId, nowMs - MINUTE_MS),
@@ -71,7 +71,7 @@ export async function isMigrated(db: D1Database): Promise<boolean> {
   const row = await db
     .prepare(
       `SELECT count(*) AS count FROM sqlite_master WHERE type = 'table' AND name IN
-         ('tenants', 'tokens', 'endpoints', 'endpoint_secrets', 'subscriptions', 'sources', 'messages', 'deliveries', 'attempts', 'operator_events', 'endpoint_circuits')`,
+         ('tenants', 'tokens', 'endpoints', 'endpoint_secrets', 'subscriptions', 'sources', 'message_packs', 'deliveries', 'attempt_packs', 'operator_events', 'endpoint_circuits')`,
     )
     .first();
   return z.object({ count: z.number() }).parse(row).count === 11;

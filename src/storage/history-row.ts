@@ -15,6 +15,10 @@ export type MessageEntry = {
   readonly event: EventContext | null;
   readonly matched: number;
   readonly expungedAtMs: number | null;
+  /** What it was for; of thousands only some, or none. Those without a row of their own got it at once. */
+  readonly targets: readonly string[];
+  /** Endpoints that may have been attempted for those targets that are none themselves. */
+  readonly takers: readonly string[];
 };
 
 /** Which attempt of a delivery: when it began, and at whom. */
@@ -31,13 +35,15 @@ export type DeliveryEntry = {
   readonly status: DeliveryStatus;
   readonly reason: string | null;
   readonly nextAttemptAtMs: number | null;
-  readonly updatedAtMs: number;
-  /** Oldest first. */
+  /** Null for one that was delivered at once: when its attempt ended. */
+  readonly updatedAtMs: number | null;
+  /** Oldest first; without attempts that began with the message. */
   readonly attemptKeys: readonly AttemptKey[];
+  /** As of its message. */
+  readonly takers: readonly string[];
 };
 
 export type AttemptEntry = {
-  readonly id: string;
   readonly stream: string;
   readonly offset: number;
   /** Whose attempt it was. */
@@ -54,35 +60,17 @@ export type AttemptEntry = {
   readonly responseBody: string;
 };
 
-export type MessageRow = {
-  id: string; stream: string; topic: string; offset: number; time: number; content_type: string; size: number;
-  attributes: string; event: string | null; matched: number; expunged_at: number | null;
-};
 export type DeliveryRow = {
   stream: string; offset: number; endpoint_id: string; message_id: string; message_time: number; topic: string;
   status: DeliveryStatus; reason: string | null; next_attempt_at: number | null; updated_at: number; attempt_times: string;
 };
 
-export const MESSAGE_COLUMNS =
-  "id, stream, topic, offset, time, content_type, size, attributes, event, matched, expunged_at";
 export const DELIVERY_COLUMNS =
   `d.stream, d.offset, d.endpoint_id, d.message_id, d.message_time, d.topic, d.status, d.reason, d.next_attempt_at,
   d.updated_at, d.attempt_times`;
-export const ATTEMPT_COLUMNS = `a.id, a.stream, a.offset, a.endpoint_id AS endpointId, ifnull(a.target, a.endpoint_id) AS target,
-  a.message_id AS messageId, a.topic, a.time AS timeMs, a.duration_ms AS durationMs, a.status_code AS statusCode, a.error, a.response_body AS responseBody`;
 
-export function messageEntry({ time, content_type, expunged_at, attributes, event, ...row }: MessageRow): MessageEntry {
-  return {
-    ...row,
-    timeMs: time,
-    contentType: content_type,
-    attributes: JSON.parse(attributes),
-    event: event === null ? null : JSON.parse(event),
-    expungedAtMs: expunged_at,
-  };
-}
-
-export function deliveryEntry(row: DeliveryRow): DeliveryEntry {
+/** @param takers of its message, where that was read */
+export function deliveryEntry(row: DeliveryRow, takers: readonly string[] = []): DeliveryEntry {
   return {
     stream: row.stream,
     offset: row.offset,
@@ -95,7 +83,24 @@ export function deliveryEntry(row: DeliveryRow): DeliveryEntry {
     nextAttemptAtMs: row.next_attempt_at,
     updatedAtMs: row.updated_at,
     attemptKeys: attemptKeys(row),
+    takers,
   };
+}
+
+/** What a message says of its deliveries. */
+export type DeliveredMessage = Pick<MessageEntry, "id" | "stream" | "topic" | "offset" | "timeMs" | "targets" | "takers">;
+
+/** The delivery of a target that has no row: it got the message at once. */
+export function deliveredEntry({ id, timeMs, stream, offset, topic, takers }: DeliveredMessage, target: string): DeliveryEntry {
+  return {
+    stream, offset, target, messageId: id, messageTimeMs: timeMs, topic, takers,
+    status: "delivered", reason: null, nextAttemptAtMs: null, updatedAtMs: null, attemptKeys: [],
+  };
+}
+
+/** Whether a target is an endpoint, so that there is a row of it or none. */
+export function isEndpoint(target: string): boolean {
+  return !/^(?:member$|node$|queue:)/.test(target);
 }
 
 function attemptKeys(row: DeliveryRow): AttemptKey[] {

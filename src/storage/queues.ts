@@ -229,8 +229,8 @@ export async function listDeadOf(
   const { results } = await db
     .prepare(
       `SELECT d.offset ${DEAD_OF_TARGET}
-         AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.tenant_id = d.tenant_id AND m.time = d.message_time
-           AND m.stream = d.stream AND m.offset = d.offset AND m.expunged_at IS NOT NULL)
+         AND NOT EXISTS (SELECT 1 FROM history_expunged x WHERE x.tenant_id = d.tenant_id AND x.time = d.message_time
+           AND x.stream = d.stream AND x.offset = d.offset)
        ORDER BY d.message_time, d.offset LIMIT ?4`,
     )
     .bind(tenantId, of.endpointId, of.stream, limit)

@@ -25,9 +25,11 @@ const MAX_DELETES_PER_TABLE = 60;
 
 /** History tables with the primary keys that a bounded delete goes by. */
 const HISTORY = [
-  { table: "attempts", key: "tenant_id, endpoint_id, time, id" },
+  { table: "attempt_packs", key: "tenant_id, endpoint_id, time, stream, number" },
   { table: "deliveries", key: "tenant_id, message_time, stream, offset, endpoint_id" },
-  { table: "messages", key: "tenant_id, time, stream, offset" },
+  { table: "message_packs", key: "tenant_id, time, stream, first_offset" },
+  { table: "message_ids", key: "tenant_id, id, time, stream, offset" },
+  { table: "history_expunged", key: "tenant_id, time, stream, offset" },
 ] as const;
 
 /** Null when there is none of that id, or it was deleted. */

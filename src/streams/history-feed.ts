@@ -1,79 +1,55 @@
-import { deliveryId } from "../delivery/delivery-id.ts";
 import type { Verdict } from "../delivery/outcome.ts";
-import { type HistoryAttempt, type HistoryBatch, type HistoryDelivery, type HistoryMessage, supersedes } from "./history-records.ts";
+import { type DeliveryRecord, type HistoryDelivery, supersedes } from "./history-records.ts";
 import type { OpenDelivery } from "./outbox.ts";
-import type { LogEntry } from "./segment-log.ts";
-import { parseStreamName } from "./ref.ts";
 
 /** Beyond this, D1 has been away for long: what finds no room is told again from the disk once it is back. */
 const MAX_RECORDS = 50_000;
 
 /**
- * What history has yet to be told, the newest state of each delivery only. In memory and bounded: what finds no room
- * is refused, and the log, the rows of the outbox and the untold ends are where it can be had again.
+ * The deliveries that history has yet to be told of one by one, the newest state of each only. In memory and bounded:
+ * what finds no room is refused, and the rows of the outbox and the untold ends are where it can be had again.
  */
 export class HistoryFeed {
-  #messages: HistoryMessage[] = [];
-  #deliveries = new Map<string, HistoryDelivery>();
-  #attempts: HistoryAttempt[] = [];
+  #records = new Map<string, DeliveryRecord>();
 
   get isEmpty(): boolean {
-    return this.#size === 0;
+    return this.#records.size === 0;
   }
 
   /** Whether there is room for what is told again, beside what is new. */
   get hasRoom(): boolean {
-    return this.#size < MAX_RECORDS / 2;
+    return this.#records.size < MAX_RECORDS / 2;
   }
 
-  /** Whether there was room for it. */
-  message(entry: LogEntry): boolean {
-    if (this.#isFull) return false;
-    const { id, offset, timeMs, contentType, attributes, event, size, matched } = entry;
-    this.#messages.push({ id, offset, timeMs, contentType, attributes, size, matched, ...(event === undefined ? {} : { event }) });
-    return true;
+  /** Of the messages that there is something to tell of, the first; null when there is none. */
+  lowestOffset(): number | null {
+    let lowest: number | null = null;
+    for (const { offset } of this.#records.values()) lowest = Math.min(offset, lowest ?? offset);
+    return lowest;
   }
 
-  /** Whether there was room for it; one that does not supersede the one that is there changes nothing. */
-  delivery(record: HistoryDelivery): boolean {
+  has(delivery: OpenDelivery): boolean {
+    return this.#records.size > 0 && this.#records.has(keyOf(delivery));
+  }
+
+  /**
+   * Whether there was room for it; one that does not supersede the one that is there changes nothing but the attempts.
+   * @param attemptKey of the attempt that led to it
+   */
+  tell(record: HistoryDelivery, attemptKey?: number | string): boolean {
     const key = keyOf(record);
-    const known = this.#deliveries.get(key);
-    if (known === undefined && this.#isFull) return false;
-    if (known === undefined || supersedes(record, known)) this.#deliveries.set(key, record);
+    const known = this.#records.get(key);
+    if (known === undefined && this.#records.size >= MAX_RECORDS) return false;
+    const attemptKeys = [...(known?.attemptKeys ?? []), ...(attemptKey === undefined ? [] : [attemptKey])];
+    const newest = known === undefined || supersedes(record, known) ? record : known;
+    this.#records.set(key, { ...newest, attemptKeys });
     return true;
   }
 
-  /** What finds no room is left out: history then lists fewer attempts than were made. */
-  attempt(attempt: HistoryAttempt): void {
-    if (!this.#isFull) this.#attempts.push(attempt);
-  }
-
-  /** Empties the feed into one batch. */
-  take(stream: string): HistoryBatch {
-    const { tenantId, name } = parseStreamName(stream);
-    const deliveries = [...this.#deliveries.values()];
-    const batch: HistoryBatch = { tenantId, stream, topic: name, messages: this.#messages, deliveries, attempts: this.#attempts };
-    this.#messages = [];
-    this.#deliveries = new Map();
-    this.#attempts = [];
-    return batch;
-  }
-
-  /** Puts back what could not be written, before what has come since. */
-  putBack(batch: HistoryBatch): void {
-    const since = this.#deliveries;
-    this.#messages = [...batch.messages, ...this.#messages];
-    this.#attempts = [...batch.attempts, ...this.#attempts];
-    this.#deliveries = new Map(batch.deliveries.map((delivery) => [keyOf(delivery), delivery]));
-    for (const [key, record] of since) this.#deliveries.set(key, record);
-  }
-
-  get #size(): number {
-    return this.#messages.length + this.#deliveries.size + this.#attempts.length;
-  }
-
-  get #isFull(): boolean {
-    return this.#size >= MAX_RECORDS;
+  take(): DeliveryRecord[] {
+    const records = [...this.#records.values()];
+    this.#records = new Map();
+    return records;
   }
 }
 
@@ -87,8 +63,9 @@ export function settledRecord({ offset, endpointId, messageId, messageTimeMs }: 
   return { offset, endpointId, messageId, messageTimeMs, ...stateAfter(verdict), updatedAtMs: nowMs };
 }
 
-function keyOf({ offset, endpointId }: { offset: number; endpointId: string }): string {
-  return deliveryId("", offset, endpointId);
+/** Tells the deliveries of a stream apart. */
+export function keyOf({ offset, endpointId }: { readonly offset: number; readonly endpointId: string }): string {
+  return `${offset} ${endpointId}`;
 }
 
 function stateAfter(verdict: Verdict): Pick<HistoryDelivery, "status" | "reason" | "nextAttemptAtMs"> {

@@ -1,11 +1,6 @@
 import type { AttemptRecord } from "../delivery/outcome.ts";
-import type { StoredMessage } from "../messages/message.ts";
-
-/** A message as history shows it: all but its bytes. `size` is their number, `matched` the endpoints it went to. */
-export type HistoryMessage = Pick<StoredMessage, "id" | "offset" | "timeMs" | "contentType" | "attributes" | "event"> & {
-  readonly size: number;
-  readonly matched: number;
-};
+import type { AttemptPack } from "../storage/attempt-pack.ts";
+import type { IndexedId, MessagePack } from "../storage/message-pack.ts";
 
 export type DeliveryStatus = "open" | "delivered" | "dead" | "cancelled";
 
@@ -23,6 +18,9 @@ export type HistoryDelivery = {
   readonly updatedAtMs: number;
 };
 
+/** A delivery as it is told, with those of its attempts that are told at the same time: how it names them for good. */
+export type DeliveryRecord = HistoryDelivery & { readonly attemptKeys: readonly (number | string)[] };
+
 /**
  * Whether a record takes the place of one that was told before: the newer one does, and an end does of what was open,
  * for the clock may have been set back in between.
@@ -31,7 +29,6 @@ export function supersedes(record: HistoryDelivery, known: HistoryDelivery): boo
   return record.updatedAtMs >= known.updatedAtMs || (known.status === "open" && record.status !== "open");
 }
 
-/** An attempt. Its delivery lists it only if the record of what it changed there is in the same batch. */
 export type HistoryAttempt = {
   readonly messageId: string;
   readonly offset: number;
@@ -42,13 +39,23 @@ export type HistoryAttempt = {
   readonly record: AttemptRecord;
 };
 
+/** How a delivery names an attempt: when it began, and at whom where that is not the target. `deliveryEntry` reads it. */
+export function attemptKey({ endpointId: target, by = target, record }: HistoryAttempt): number | string {
+  return by === target ? record.startedAtMs : `${record.startedAtMs} ${by}`;
+}
+
 /** What one stream reports at once. Reporting the same again changes nothing. */
 export type HistoryBatch = {
   readonly tenantId: string;
   /** `tenant/kind/name` */
   readonly stream: string;
   readonly topic: string;
-  readonly messages: readonly HistoryMessage[];
-  readonly deliveries: readonly HistoryDelivery[];
-  readonly attempts: readonly HistoryAttempt[];
+  /** When the stream's first message was committed, ms, with the batch that it is in; else null. */
+  readonly beganAtMs: number | null;
+  readonly messages: readonly MessagePack[];
+  /** Packs of the same messages may be there already, cut in other places: these take their place. */
+  readonly replaces: boolean;
+  readonly ids: readonly IndexedId[];
+  readonly deliveries: readonly DeliveryRecord[];
+  readonly attempts: readonly AttemptPack[];
 };

@@ -1,21 +1,26 @@
-import type { AttemptRecord, Verdict } from "../delivery/outcome.ts";
+import type { DeliveryResult } from "../delivery/outcome.ts";
 import { describeError, log } from "../log.ts";
-import { HistoryFeed, openRecord, settledRecord } from "./history-feed.ts";
-import type { HistoryBatch, HistoryDelivery } from "./history-records.ts";
+import { AttemptPacker, isFoundByMessage, packWithoutResponses } from "../storage/attempt-pack.ts";
+import { HistoryFeed, keyOf, openRecord, settledRecord } from "./history-feed.ts";
+import { type HistorySource, nextStretch, packEach, type Packed, packStretch, type Stretch } from "./history-packing.ts";
+import { attemptKey, type DeliveryRecord, type HistoryAttempt, type HistoryBatch, type HistoryDelivery } from "./history-records.ts";
 import type { OpenDelivery, Settled } from "./outbox.ts";
-import type { LogEntry } from "./segment-log.ts";
+import { parseStreamName } from "./ref.ts";
+import { Takers } from "./takers.ts";
 import type { UntoldEnds } from "./untold-ends.ts";
 
 const DELAY_MS = 300;
+/** After a batch of many messages: fewer, larger packs are fewer rows. */
+const BUSY_DELAY_MS = 600;
+const BUSY_MESSAGES = 20;
+/** While first attempts are waited for. */
+const WAITING_DELAY_MS = 150;
 const MAX_DELAY_MS = 30_000;
 /** Ends that are told again with one batch. */
 const UNTOLD_AT_ONCE = 1_000;
 
-/** A message of the log with its deliveries as they stand. */
-export type Retold = { readonly entry: LogEntry; readonly deliveries: readonly HistoryDelivery[] };
-
 /** What the writer takes from its stream. */
-export type HistoryWorld = {
+export type HistoryWorld = HistorySource & {
   readonly stream: () => string;
   readonly write: (batch: HistoryBatch) => Promise<void>;
   readonly inBackground: (promise: Promise<unknown>) => void;
@@ -23,37 +28,51 @@ export type HistoryWorld = {
   readonly onWritten: () => void;
   /** First attempts before this offset have ended, or have a row. */
   readonly settledBefore: () => number;
-  /** Some messages from an offset on, and where the next ones begin; null at the end of the log. */
-  readonly retell: (fromOffset: number) => { readonly retold: readonly Retold[]; readonly nextOffset: number | null };
+  /** Whether history is to have what was delivered at once as well. */
+  readonly keepsSuccesses: () => boolean;
   readonly untold: UntoldEnds;
 };
 
+/** A batch on its way, the same until D1 has taken it; after that every message before `before` is told. */
+type Prepared = { readonly batch: HistoryBatch; readonly before: number; readonly nextDelayMs: number };
+
+type Outcome = Pick<DeliveryResult, "verdict" | "attempt" | "by">;
+
 /**
- * Carries a stream's history to D1: in bulk, a moment later, one batch at a time and in order. What a kill took from
- * its memory, or what D1 was away too long for, it tells again: of first attempts from the log, up to `writtenBefore`,
- * and of all others from the ends that are untold.
+ * Carries a stream's history to D1: in bulk, a moment later, one batch at a time and in order. It reads messages from
+ * the log, once their first attempts have ended, up to `writtenBefore`; so what a kill took from its memory, or what D1
+ * was away too long for, is told from the disk: who a message was for and what is open of it, and how deliveries with a
+ * row of their own ended, from the ends that are untold. Only attempts are in memory alone.
  */
 export class HistoryWriter {
   readonly #feed = new HistoryFeed();
+  readonly #attempts = new AttemptPacker();
+  readonly #takers = new Takers();
   readonly #world: HistoryWorld;
+  /** Packs of messages before it may be in D1 already, from a process before this one. */
+  readonly #mayBeThereBefore: number;
   #timer: ReturnType<typeof setTimeout> | null = null;
   #delayMs = DELAY_MS;
+  #prepared: Prepared | null = null;
   #writing: Promise<void> | null = null;
   #writtenBefore: number;
-  /** Every message before it has been fed, or is told again. */
-  #fedBefore: number;
-  /** From here on messages are told again; null when there is none left. */
-  #retellFrom: number | null;
+  /** D1 may have a row of deliveries of messages before it. */
+  #rowsBefore: number;
   #hasUntold: boolean;
+  /** Messages that a record was told of, where not all messages are. */
+  readonly #mentioned = new Set<number>();
+  /** Deliveries that were told before their messages, with those messages' offsets: what was told says more than their rows. */
+  readonly #toldAhead = new Map<string, number>();
+  #lastNumber = 0;
   /** Of what was told. */
   #latestMs = 0;
 
   /** Begins where a process before it may have ended: what D1 knows for certain are the messages before `writtenBefore`. */
-  constructor(world: HistoryWorld, writtenBefore: number, nextOffset: number) {
+  constructor(world: HistoryWorld, writtenBefore: number) {
     this.#world = world;
     this.#writtenBefore = writtenBefore;
-    this.#fedBefore = nextOffset;
-    this.#retellFrom = writtenBefore < nextOffset ? writtenBefore : null;
+    this.#rowsBefore = world.log.nextOffset;
+    this.#mayBeThereBefore = world.log.nextOffset;
     this.#hasUntold = !world.untold.isEmpty;
   }
 
@@ -62,44 +81,45 @@ export class HistoryWriter {
     return this.#writtenBefore;
   }
 
-  /** Whether D1 has been told everything. */
-  get isIdle(): boolean {
-    return this.#feed.isEmpty && this.#retellFrom === null && !this.#hasUntold;
+  /** Every message before it is needed no more: whatever happened to it was told. */
+  get toldBefore(): number {
+    const offsets = [this.#world.untold.lowestOffset(), this.#feed.lowestOffset(), ...this.#mentioned];
+    for (const { offset } of this.#prepared?.batch.deliveries ?? []) offsets.push(offset);
+    return offsets.reduce<number>((lowest, offset) => Math.min(lowest, offset ?? lowest), this.#writtenBefore);
   }
 
-  /** Takes messages just committed; all their deliveries are open. */
-  committed(entries: readonly LogEntry[], nowMs: number): void {
-    for (const entry of entries) {
-      const { offset, id: messageId, timeMs: messageTimeMs } = entry;
-      const deliveries = [...entry.endpointIds, ...entry.orderedIds].map((endpointId) =>
-        openRecord({ offset, endpointId, messageId, messageTimeMs }, nowMs, messageTimeMs),
-      );
-      this.#tell({ entry, deliveries });
-      this.#fedBefore = offset + 1;
-    }
-    this.schedule();
+  /** Whether D1 has been told everything. */
+  get isIdle(): boolean {
+    const isTold = this.#prepared === null && this.#feed.isEmpty && this.#attempts.isEmpty && !this.#hasUntold;
+    return isTold && this.#writtenBefore >= this.#world.log.nextOffset;
   }
 
   opened(delivery: OpenDelivery, nextAttemptAtMs: number, nowMs: number): void {
-    this.#feed.delivery(openRecord(delivery, nextAttemptAtMs, this.#inOrder(nowMs)));
+    this.#feed.tell(openRecord(delivery, nextAttemptAtMs, this.#inOrder(nowMs)));
   }
 
-  settled(delivery: Settled, verdict: Verdict, nowMs: number): void {
-    const record = settledRecord(delivery, verdict, this.#inOrder(nowMs));
-    const isTold = this.#feed.delivery(record);
-    if (record.status === "open") return;
-    // The log says that a first attempt came to its end, not which: it stands for the one that nearly all have.
-    if (delivery.hadRow || record.status !== "delivered") {
-      this.#world.untold.add(record);
-      this.#hasUntold ||= !isTold;
-    } else if (!isTold) {
-      this.#retellFrom = Math.min(delivery.offset, this.#retellFrom ?? delivery.offset);
+  settled(delivery: Settled, { verdict, attempt, by }: Outcome, nowMs: number): void {
+    const { offset, messageId, endpointId } = delivery;
+    const made: HistoryAttempt | null =
+      attempt === undefined ? null : { messageId, offset, endpointId, record: attempt, ...(by === undefined ? {} : { by }) };
+    if (this.#goesWithoutSaying(delivery, verdict.status, made)) {
+      if (made !== null && this.#world.keepsSuccesses()) this.#keep(made);
+      return;
     }
+    const record = settledRecord(delivery, verdict, this.#inOrder(nowMs));
+    const isTold = this.#feed.tell(record, made === null ? undefined : attemptKey(made));
+    if (made !== null) this.#keep(made);
+    if (record.status === "open" || (!delivery.hadRow && record.status === "delivered")) return;
+    this.#world.untold.add(record);
+    this.#hasUntold ||= !isTold;
   }
 
-  /** @param by the endpoint that was attempted, where the target is not one */
-  attempt({ messageId, offset, endpointId }: OpenDelivery, record: AttemptRecord, by?: string): void {
-    this.#feed.attempt({ messageId, offset, endpointId, record, ...(by === undefined ? {} : { by }) });
+  /** Forgets what was answered to attempts at this message, as far as D1 does not have it. */
+  forgetResponses(offset: number): void {
+    this.#attempts.forgetResponses(offset);
+    if (this.#prepared === null) return;
+    const { batch, ...rest } = this.#prepared;
+    this.#prepared = { ...rest, batch: { ...batch, attempts: batch.attempts.map((pack) => packWithoutResponses(pack, offset)) } };
   }
 
   schedule(): void {
@@ -110,31 +130,119 @@ export class HistoryWriter {
     }, this.#delayMs);
   }
 
-  /** Resolves when what is in the feed now is in D1, or stays in the feed because D1 did not take it. */
+  /** Resolves when what there is to tell now is in D1, or waits because D1 did not take it. */
   async flush(): Promise<void> {
     while (this.#writing !== null) await this.#writing;
-    if (this.isIdle) return;
-    this.#writing = this.#writeBatch().finally(() => (this.#writing = null));
+    this.#writing = this.#writeBatches().finally(() => (this.#writing = null));
     await this.#writing;
+    this.schedule();
   }
 
-  async #writeBatch(): Promise<void> {
+  /**
+   * Whether the pack of its message says all there is to say: delivered at once, and nothing else was ever told of it.
+   * Of a delivery that has no row nothing was, for its message waits for it.
+   */
+  #goesWithoutSaying(delivery: Settled, status: DeliveryRecord["status"] | "held", made: HistoryAttempt | null): boolean {
+    if (status !== "delivered") return false;
+    if (made !== null && !isFoundByMessage(delivery.messageTimeMs, made.record.startedAtMs)) return false;
+    if (!delivery.hadRow) return true;
+    return delivery.isOrdered && delivery.offset >= this.#rowsBefore && !this.#feed.has(delivery);
+  }
+
+  #keep(made: HistoryAttempt): void {
+    this.#attempts.add(made);
+    if (made.by !== undefined) this.#takers.add(made.by, made.offset);
+  }
+
+  /** What D1 did not take before comes first. */
+  async #writeBatches(): Promise<void> {
+    if (this.#prepared !== null && !(await this.#write(this.#prepared))) return;
+    this.#prepared = this.#prepare();
+    if (this.#prepared !== null) await this.#write(this.#prepared);
+  }
+
+  /** What there is to tell; null when that is nothing yet. */
+  #prepare(): Prepared | null {
     this.#tellAgain();
-    const before = Math.min(this.#fedBefore, this.#retellFrom ?? this.#fedBefore, this.#world.settledBefore());
+    const { log: messages, settledBefore } = this.#world;
+    const from = Math.max(this.#writtenBefore, messages.earliestOffset);
+    const to = Math.max(from, settledBefore());
+    const nowMs = this.#inOrder(Date.now());
+    const stretch = nextStretch(this.#world, from, to, nowMs);
+    const batch = this.#batchOf(stretch, nowMs);
+    const count = stretch.before - from;
+    const isEmpty = batch.messages.length + batch.deliveries.length + batch.attempts.length === 0 && batch.beganAtMs === null;
+    if (!isEmpty) {
+      const nextDelayMs = stretch.before < to ? 0 : count >= BUSY_MESSAGES ? BUSY_DELAY_MS : DELAY_MS;
+      return { batch, before: stretch.before, nextDelayMs };
+    }
+    this.#writtenBefore = stretch.before;
+    this.#delayMs = count === 0 ? WAITING_DELAY_MS : DELAY_MS;
+    return null;
+  }
+
+  #batchOf(stretch: Stretch, nowMs: number): HistoryBatch {
+    const { from, before } = stretch;
     const stream = this.#world.stream();
-    const batch = this.#feed.take(stream);
+    const { tenantId, name } = parseStreamName(stream);
+    const told = this.#feed.take();
+    const deliveries = withOthers(told, stretch.deliveries.filter((row) => !this.#toldAhead.has(keyOf(row))));
+    this.#noteAhead(told, before);
+    const packed = this.#pack(stretch, deliveries);
+    this.#takers.forgetBefore(before);
+    this.#rowsBefore = deliveries.reduce((highest, { offset }) => Math.max(highest, offset + 1), Math.max(this.#rowsBefore, before));
+    return {
+      tenantId,
+      stream,
+      topic: name,
+      beganAtMs: from === 0 && before > 0 ? this.#world.log.oldestTimeMs() : null,
+      messages: packed.packs,
+      replaces: this.#world.keepsSuccesses() && from < this.#mayBeThereBefore,
+      ids: packed.ids,
+      deliveries,
+      attempts: this.#attempts.take(() => this.#nextNumber(nowMs)),
+    };
+  }
+
+  /** Of the messages that are still to be told, the deliveries that are told already. */
+  #noteAhead(told: readonly HistoryDelivery[], before: number): void {
+    for (const [key, offset] of this.#toldAhead) if (offset < before) this.#toldAhead.delete(key);
+    for (const record of told) if (record.offset >= before) this.#toldAhead.set(keyOf(record), record.offset);
+  }
+
+  /** All messages of the stretch, or those that a record is of: once their other first attempts have ended as well. */
+  #pack(stretch: Stretch, records: readonly HistoryDelivery[]): Packed {
+    const takers = this.#takers.names();
+    if (this.#world.keepsSuccesses()) return packStretch(this.#world, stretch, takers);
+    for (const { offset } of records) this.#mentioned.add(offset);
+    const told = [...this.#mentioned].filter((offset) => offset < stretch.before);
+    for (const offset of told) this.#mentioned.delete(offset);
+    return packEach(this.#world, told, takers);
+  }
+
+  /** Whether D1 took it. */
+  async #write({ batch, before, nextDelayMs }: Prepared): Promise<boolean> {
     try {
       await this.#world.write(batch);
-      this.#writtenBefore = Math.max(before, this.#writtenBefore);
-      this.#world.untold.told(batch.deliveries);
-      this.#delayMs = DELAY_MS;
-      this.#world.onWritten();
     } catch (error) {
-      this.#feed.putBack(batch);
-      this.#delayMs = Math.min(this.#delayMs * 2, MAX_DELAY_MS);
-      log("warn", "history.write-failed", { stream, error: describeError(error) });
+      this.#delayMs = Math.min(Math.max(this.#delayMs, DELAY_MS) * 2, MAX_DELAY_MS);
+      log("warn", "history.write-failed", { stream: batch.stream, error: describeError(error) });
+      return false;
     }
-    this.schedule();
+    this.#prepared = null;
+    this.#writtenBefore = before;
+    this.#world.untold.told(batch.deliveries);
+    this.#delayMs = nextDelayMs;
+    this.#world.onWritten();
+    return true;
+  }
+
+  /** Fills the feed with some of what was lost or left out, as far as there is room for it. */
+  #tellAgain(): void {
+    if (!this.#hasUntold || !this.#feed.hasRoom) return;
+    const ends = this.#world.untold.some(UNTOLD_AT_ONCE);
+    for (const end of ends) this.#feed.tell(end);
+    this.#hasUntold = ends.length === UNTOLD_AT_ONCE;
   }
 
   /** A time that is not before what was told last, though the clock be set back: the newer record is the one that holds. */
@@ -143,22 +251,16 @@ export class HistoryWriter {
     return this.#latestMs;
   }
 
-  /** Fills the feed with some of what was lost or left out, as far as there is room for it. */
-  #tellAgain(): void {
-    if (!this.#feed.hasRoom) return;
-    if (this.#hasUntold) {
-      const ends = this.#world.untold.some(UNTOLD_AT_ONCE);
-      for (const end of ends) this.#feed.delivery(end);
-      this.#hasUntold = ends.length === UNTOLD_AT_ONCE;
-    }
-    if (this.#retellFrom === null) return;
-    const { retold, nextOffset } = this.#world.retell(this.#retellFrom);
-    this.#retellFrom = nextOffset;
-    for (const one of retold) this.#tell(one);
+  #nextNumber(nowMs: number): number {
+    this.#lastNumber = Math.max(nowMs, this.#lastNumber + 1);
+    return this.#lastNumber;
   }
+}
 
-  #tell({ entry, deliveries }: Retold): void {
-    const told = [this.#feed.message(entry), ...deliveries.map((delivery) => this.#feed.delivery(delivery))];
-    if (!told.every(Boolean)) this.#retellFrom = Math.min(entry.offset, this.#retellFrom ?? entry.offset);
-  }
+/** What was told of a delivery goes before what its row says. */
+function withOthers(told: readonly DeliveryRecord[], rows: readonly HistoryDelivery[]): readonly DeliveryRecord[] {
+  if (rows.length === 0) return told;
+  const known = new Set(told.map(keyOf));
+  const others = rows.filter((row) => !known.has(keyOf(row)));
+  return [...told, ...others.map((record) => ({ ...record, attemptKeys: [] }))];
 }

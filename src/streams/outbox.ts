@@ -8,7 +8,21 @@ import type { LogEntry } from "./segment-log.ts";
 export type OpenDelivery = DeliveryRef & { readonly messageId: string; readonly messageTimeMs: number };
 
 /** A delivery that was settled, and what it was before. */
-export type Settled = OpenDelivery & { readonly wasHeld: boolean; readonly hadRow: boolean };
+export type Settled = OpenDelivery & {
+  readonly wasHeld: boolean;
+  readonly hadRow: boolean;
+  /** It had its turn in the lane of an endpoint that wants its messages in order. */
+  readonly isOrdered: boolean;
+};
+
+/** What a row says of its delivery. */
+export type OutboxRow = {
+  readonly delivery: OpenDelivery;
+  readonly isDead: boolean;
+  /** It waits for its first attempt. */
+  readonly isUntouched: boolean;
+  readonly nextAtMs: number | null;
+};
 
 /** First attempts of one message that have no row: they are open because the log has them past the checkpoint. */
 type InFlight = { readonly entry: LogEntry; readonly sinceMs: number; readonly endpointIds: Set<string> };
@@ -121,13 +135,14 @@ export class Outbox {
       const { id: messageId, timeMs: messageTimeMs } = inFlight.entry;
       const delivery: OpenDelivery = { offset, endpointId, messageId, messageTimeMs };
       if (verdict.status !== "delivered" && verdict.status !== "cancelled") this.#insert(delivery, verdict, nowMs);
-      return { ...delivery, wasHeld: false, hadRow: false };
+      return { ...delivery, wasHeld: false, hadRow: false, isOrdered: false };
     }
     const row = this.#row(offset, endpointId);
     if (row === null || row.status === "dead") return null;
     this.#update(row, verdict, nowMs);
-    if (row.ordered === 1) this.#advance(laneOfRow(row), nowMs);
-    return { offset, endpointId, messageId: row.message_id, messageTimeMs: row.message_time, wasHeld: row.status === "held", hadRow: true };
+    const isOrdered = row.ordered === 1;
+    if (isOrdered) this.#advance(laneOfRow(row), nowMs);
+    return { ...deliveryOf(row), wasHeld: row.status === "held", hadRow: true, isOrdered };
   }
 
   /** Opens a delivery again, whatever became of it; due at once. */
@@ -183,16 +198,13 @@ export class Outbox {
     const inFlight = this.#inFlight.get(offset);
     for (const endpointId of inFlight?.endpointIds ?? []) {
       if (inFlight === undefined) continue;
-      cancelled.push({ offset, endpointId, messageId: inFlight.entry.id, messageTimeMs: inFlight.entry.timeMs, wasHeld: false, hadRow: false });
+      cancelled.push({ offset, endpointId, messageId: inFlight.entry.id, messageTimeMs: inFlight.entry.timeMs, wasHeld: false, hadRow: false, isOrdered: false });
     }
     this.#inFlight.delete(offset);
     const lanes: Lane[] = [];
     for (const row of this.#sql.exec<OpenRow>("SELECT * FROM open_deliveries WHERE offset = ? AND status <> 'dead'", offset)) {
       if (row.ordered === 1) lanes.push(laneOfRow(row));
-      cancelled.push({
-        offset, endpointId: row.endpoint_id, messageId: row.message_id, messageTimeMs: row.message_time,
-        wasHeld: row.status === "held", hadRow: true,
-      });
+      cancelled.push({ ...deliveryOf(row), wasHeld: row.status === "held", hadRow: true, isOrdered: row.ordered === 1 });
     }
     this.#sql.exec("DELETE FROM open_deliveries WHERE offset = ? AND status <> 'dead'", offset);
     for (const lane of lanes) this.#advance(lane, nowMs);
@@ -341,23 +353,17 @@ export class Outbox {
     return this.#inFlight.size > 0;
   }
 
-  /** The rows of a stretch of the log, and what has none because its first attempt is under way; `to` is not part of it. */
-  openBetween(from: number, to: number): { delivery: OpenDelivery; dead: boolean; nextAtMs: number | null }[] {
-    const rows = this.#sql
-      .exec<OpenRow>("SELECT * FROM open_deliveries WHERE offset >= ? AND offset < ?", from, to)
+  /** The rows of a stretch of the log in its order, at most `limit`; `to` is not part of it. */
+  rowsBetween(from: number, to: number, limit: number): OutboxRow[] {
+    return this.#sql
+      .exec<OpenRow>("SELECT * FROM open_deliveries WHERE offset >= ? AND offset < ? ORDER BY offset, endpoint_id LIMIT ?", from, to, limit)
       .toArray()
       .map((row) => ({
-        delivery: { offset: row.offset, endpointId: row.endpoint_id, messageId: row.message_id, messageTimeMs: row.message_time },
-        dead: row.status === "dead",
+        delivery: deliveryOf(row),
+        isDead: row.status === "dead",
+        isUntouched: row.attempts === 0 && (row.status === "waiting" || row.status === "queued"),
         nextAtMs: row.next_at,
       }));
-    for (const [offset, { entry, endpointIds }] of this.#inFlight) {
-      if (offset < from || offset >= to) continue;
-      for (const endpointId of endpointIds) {
-        rows.push({ delivery: { offset, endpointId, messageId: entry.id, messageTimeMs: entry.timeMs }, dead: false, nextAtMs: null });
-      }
-    }
-    return rows;
   }
 
   #advance(lane: Lane, nowMs: number): void {
@@ -394,6 +400,10 @@ export class Outbox {
     );
     if (status === "held") this.hold(row.endpoint_id, nowMs);
   }
+}
+
+function deliveryOf(row: OpenRow): OpenDelivery {
+  return { offset: row.offset, endpointId: row.endpoint_id, messageId: row.message_id, messageTimeMs: row.message_time };
 }
 
 function claimKey(offset: number | "", endpointId: string): string {

@@ -4,7 +4,7 @@ import type { Append, Content, OrderingKeys } from "./contract.ts";
 import { offsetAtTime, oldestToKeep, type Keep } from "./log-range.ts";
 
 /** One message in the JSON of a segment; its bytes are `size` bytes of the segment's `bodies`. */
-type LoggedMessage = {
+export type LoggedMessage = {
   readonly id: string;
   readonly contentType: string;
   readonly attributes?: Attributes;
@@ -163,6 +163,23 @@ export class SegmentLog {
       if (entries.length >= limit) break;
     }
     return entries;
+  }
+
+  /**
+   * The segments that hold a stretch, as they are stored; the first may begin before it, the last end after it. Without
+   * those in the archive.
+   */
+  *segmentsBetween(from: number, to: number): Generator<{ firstOffset: number; timeMs: number; messages: readonly LoggedMessage[] }> {
+    if (from >= to) return;
+    const rows = this.#sql.exec<SegmentRow>(
+      `SELECT first_offset, time, messages FROM segments
+       WHERE first_offset >= coalesce((SELECT max(first_offset) FROM segments WHERE first_offset <= ?1), 0) AND first_offset < ?2
+       ORDER BY first_offset`,
+      from, to,
+    );
+    for (const { first_offset: firstOffset, time: timeMs, messages } of rows) {
+      if (!isArchived(messages)) yield { firstOffset, timeMs, messages: parseLogged(messages) };
+    }
   }
 
   /** One message with its bytes; null when it is not, or no longer, in the object. */
@@ -325,6 +342,11 @@ function toLogged({ message, endpointIds, orderedIds = [], orderingKeys }: Appen
     ...(orderedIds.length === 0 || orderedIds.length > MAX_LOGGED_TARGETS ? {} : { orderedIds }),
     ...(orderingKeys === undefined || orderedIds.length > MAX_LOGGED_TARGETS ? {} : { orderingKeys }),
   };
+}
+
+/** Whether some of its targets are rows only, for they were too many. */
+export function isCut({ matched, endpointIds = [], orderedIds = [] }: LoggedMessage): boolean {
+  return matched !== endpointIds.length + orderedIds.length;
 }
 
 function toEntry(logged: LoggedMessage, offset: number, timeMs: number): LogEntry {

@@ -13,7 +13,6 @@ import { FirstAttempts } from "./first-attempts.ts";
 import { FlowRunner } from "./flow-runner.ts";
 import { HistoryWriter } from "./history-writer.ts";
 import type { HistoryBatch } from "./history-records.ts";
-import { retell } from "./history-retelling.ts";
 import { type Due, jobsFor, sendJobs } from "./jobs.ts";
 import { laneOf } from "./lanes.ts";
 import { LogReader } from "./log-reader.ts";
@@ -71,7 +70,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
       bucket: archiveBucketOf(env),
       stream: () => this.#stream(),
       afterMs: () => isolateOf(env).config.archiveAfterSeconds * 1000,
-      workedOffBefore: () => Math.min(this.#neededFrom(), this.#history.writtenBefore),
+      workedOffBefore: () => Math.min(this.#neededFrom(), this.#history.toldBefore),
     });
     this.#reader = new LogReader(sql, this.#log, this.#archive);
     this.#outbox = new Outbox(sql);
@@ -86,12 +85,14 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
       write: (batch: HistoryBatch) => tellHistory(telling, batch),
       inBackground,
       onWritten: () => this.#scheduleCheckpoint(),
-      settledBefore: () => this.#outbox.settledBefore(this.#log.nextOffset),
-      retell: (fromOffset: number) => retell(this.#log, this.#outbox, fromOffset, Date.now()),
+      settledBefore: () => this.#settledBefore(),
+      keepsSuccesses: () => isolateOf(env).config.history === "full",
+      log: this.#log,
+      outbox: this.#outbox,
       untold,
     };
     const { settledBefore, historyBefore } = this.#log.checkpoint;
-    this.#history = new HistoryWriter(historyWorld, Math.min(settledBefore, historyBefore), this.#log.nextOffset);
+    this.#history = new HistoryWriter(historyWorld, Math.min(settledBefore, historyBefore));
     this.#replays = new ReplayRunner({ sql, log: this.#log, archive: this.#archive, history: this.#history, db: env.DB });
     const deliverer = delivererOf(ctx);
     const apply = (results: readonly DeliveryResult[]): void => this.#apply(results);
@@ -224,9 +225,10 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     const nowMs = Date.now();
     const cancelled = this.#outbox.cancelMessage(offset, nowMs);
     for (const delivery of cancelled) {
-      this.#history.settled(delivery, { status: "cancelled", reason: "The content was expunged." }, nowMs);
+      this.#history.settled(delivery, { verdict: { status: "cancelled", reason: "The content was expunged." } }, nowMs);
     }
     this.#startAdvanced(nowMs);
+    this.#history.forgetResponses(offset);
     this.#history.schedule();
     const isExpunged = this.#log.expunge(offset);
     await this.#archive.expunged();
@@ -238,7 +240,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     const nowMs = Date.now();
     const cancelled = this.#outbox.cancelAll(nowMs);
     for (const delivery of cancelled) {
-      this.#history.settled(delivery, { status: "cancelled", reason: "The queue was purged." }, nowMs);
+      this.#history.settled(delivery, { verdict: { status: "cancelled", reason: "The queue was purged." } }, nowMs);
     }
     this.#saveCheckpoint();
     this.#history.schedule();
@@ -278,7 +280,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
 
   #startFirstAttempts(entries: readonly LogEntry[], bodies: readonly Uint8Array[]): void {
     const nowMs = Date.now();
-    this.#history.committed(entries, nowMs);
+    this.#history.schedule();
     const admitted = this.#flow.admitFirst(entries, nowMs);
     const queued = this.#firstAttempts.start(this.#stream(), admitted, bodies, (offset, endpointIds) =>
       this.#outbox.claimFirst(offset, endpointIds, nowMs),
@@ -298,9 +300,8 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
       const delivery = this.#outbox.settle(result, result.verdict, nowMs);
       const comesAgain = this.#flow.settled(result, nowMs);
       if (delivery === null) continue;
-      this.#history.settled(delivery, result.verdict, nowMs);
+      this.#history.settled(delivery, result, nowMs);
       if (result.verdict.status === "cancelled") this.#replays.endpointDeleted(delivery.endpointId, nowMs);
-      if (result.attempt !== undefined) this.#history.attempt(delivery, result.attempt, result.by);
       if (result.verdict.status === "open" && comesAgain) due.push({ ...delivery, atMs: result.verdict.nextAttemptAtMs });
       if (delivery.wasHeld && result.verdict.status !== "held" && this.#flow.isFree(delivery.endpointId)) answering.add(delivery.endpointId);
     }
@@ -349,6 +350,12 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
         log("warn", "queue.send-failed", { stream: this.#name, jobs: jobs.length, error: describeError(error) });
       }),
     );
+  }
+
+  /** First attempts before this offset have ended, or have a row: those that take long get one now. */
+  #settledBefore(): number {
+    this.#outbox.spill(Date.now());
+    return this.#outbox.settledBefore(this.#log.nextOffset);
   }
 
   #checkpointNow(): { settledBefore: number; historyBefore: number } {

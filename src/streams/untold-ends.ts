@@ -46,6 +46,12 @@ export class UntoldEnds {
     return rows.toArray().length > 0;
   }
 
+  /** Of the messages with such an end, the first; null when there is none. */
+  lowestOffset(): number | null {
+    if (this.#isEmpty) return null;
+    return this.#sql.exec<{ offset: number | null }>("SELECT min(offset) AS offset FROM untold_ends").one().offset;
+  }
+
   /** Some of them, at most `limit`. */
   some(limit: number): HistoryDelivery[] {
     return this.#sql

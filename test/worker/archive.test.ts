@@ -68,8 +68,16 @@ async function runUntil(topic: string, holds: () => Promise<boolean>): Promise<v
   }, WAIT);
 }
 
+/** Whether history has all messages, and the object will know that when it is started anew. */
+function isTold(topic: string): Promise<boolean> {
+  return runInDurableObject(stubOf(topic), (_object, { storage: { sql } }) =>
+    sql.exec<{ told: number }>("SELECT history_before = next_offset AS told FROM checkpoint").toArray().some(({ told }) => told === 1),
+  );
+}
+
 /** Has all segments but the newest moved to the bucket. */
 async function archive(topic: string): Promise<void> {
+  await vi.waitUntil(() => isTold(topic), WAIT);
   await age(topic);
   await runUntil(topic, async () => {
     const { moved, all } = await rowsOf(topic);

@@ -5,6 +5,8 @@ import { z } from "zod";
 import { answerQuery } from "../../src/queries/answer-query.ts";
 import { ask, type AskWorld } from "../../src/queries/ask.ts";
 import { rendezvousName, rendezvousStub } from "../../src/queries/contract.ts";
+import { writeHistory } from "../../src/storage/history-write.ts";
+import { MessagePacker } from "../../src/storage/message-pack.ts";
 
 /** What the tests' configuration binds beside what the Worker has. */
 const bindings = z
@@ -268,10 +270,11 @@ describe("POST /v1/messages/{id}/reply", () => {
   });
 
   it("is refused where the message is there but was no query", async () => {
-    await env.DB.prepare(
-      `INSERT INTO messages (tenant_id, time, stream, offset, id, topic, content_type, size, attributes, matched)
-       VALUES ('default', 1, 'default/queues/jobs', 0, 'msg_a_command', 'jobs/run', 'text/plain', 0, '{}', 1)`,
-    ).run();
+    const packer = new MessagePacker();
+    packer.add({ id: "msg_a_command", contentType: "text/plain", size: 0, matched: 1, endpointIds: ["member"] }, 0, 1);
+    const { packs: messages, ids } = packer.finish();
+    const none = { beganAtMs: null, replaces: false, deliveries: [], attempts: [] };
+    await writeHistory(env.DB, { tenantId: "default", stream: "default/queues/jobs", topic: "jobs", messages, ids, ...none });
     expect((await reply("msg_a_command", "{}")).status).toBe(409);
   });
 });

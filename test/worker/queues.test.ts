@@ -393,8 +393,12 @@ describe("POST …/purge and …/redrive", () => {
     await receiveUntilDead(box);
     await append("queues/redriven", "member");
     const stream = "default/queues/redriven";
-    await streamStub(env.STREAMS, stream).flushHistory(stream);
-    await env.DB.prepare("UPDATE deliveries SET status = 'dead' WHERE stream = ?").bind(stream).run();
+    // history hears of the message once it is in the mailbox
+    await vi.waitUntil(() => env.DB.prepare("SELECT 1 FROM message_packs WHERE stream = ?").bind(stream).first(), WAIT);
+    await env.DB.prepare(
+      `INSERT INTO deliveries (tenant_id, message_time, stream, offset, endpoint_id, message_id, topic, status, updated_at)
+       SELECT tenant_id, time, stream, first_offset, 'member', 'msg_1', topic, 'dead', time FROM message_packs WHERE stream = ?`,
+    ).bind(stream).run();
     expect((await call("GET", "/v1/queues/redriven")).json).toMatchObject({ dead: 2 });
 
     const redriven = await call("POST", "/v1/queues/redriven/redrive");

@@ -2,10 +2,11 @@ import { createRoute, z } from "@hono/zod-openapi";
 import { earliestOffsets, reopenDeliveries, type StreamLookup } from "../../delivery/reopen.ts";
 import { recordAudit } from "../../storage/audit.ts";
 import { type DeadFilter, deadStreams, endpointExists, listDead, listReplayable } from "../../storage/history-read.ts";
+import { isEndpoint } from "../../storage/history-row.ts";
 import { streamStub } from "../../streams/stub.ts";
 import { auditEntry } from "../audit-trail.ts";
 import {
-  Delivery, deliveryPage, DeliveryPosition, isEndpoint, isOrdered, NOT_BEFORE_SINCE, Since, TargetInput, TopicFilter, Until,
+  Delivery, deliveryPage, DeliveryPosition, isOrdered, NOT_BEFORE_SINCE, Since, TargetInput, TopicFilter, Until,
 } from "../history-json.ts";
 import { requireScope } from "../middleware/require-scope.ts";
 import { decodeCursor } from "../pagination.ts";

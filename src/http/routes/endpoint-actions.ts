@@ -1,13 +1,12 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
-import type { AttemptRecord } from "../../delivery/outcome.ts";
 import { releaseResumed } from "../../delivery/release.ts";
 import { isolateOf } from "../../isolate.ts";
 import { tryPublishOperatorEvents } from "../../operator-events/publish-pending.ts";
 import { revealSecret, rotateEndpointSecret } from "../../registry/endpoint-secret.ts";
 import { changeEndpointStatus, type Transition } from "../../registry/endpoint-status.ts";
 import type { EndpointView } from "../../registry/endpoint-view.ts";
-import { testEndpoint } from "../../registry/test-endpoint.ts";
+import { type TestAttempt, testEndpoint } from "../../registry/test-endpoint.ts";
 import { Endpoint, RotateSecret, TestEndpoint } from "../endpoint-schemas.ts";
 import { requireScope } from "../middleware/require-scope.ts";
 import { registryWorld, valueOf } from "../registry-world.ts";
@@ -122,7 +121,7 @@ async function transit(c: Context<AppEnv>, id: string, transition: Transition): 
   return endpoint;
 }
 
-function presentAttempt(record: AttemptRecord) {
+function presentAttempt(record: TestAttempt) {
   const { error } = record;
   return {
     id: record.id,

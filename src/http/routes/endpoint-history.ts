@@ -1,6 +1,7 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import { recordAudit } from "../../storage/audit.ts";
-import { endpointExists, listAttempts } from "../../storage/history-read.ts";
+import { listAttempts, positionOfAttempt } from "../../storage/history-attempts.ts";
+import { endpointExists } from "../../storage/history-read.ts";
 import { MAX_COUNTED, readEndpointStats } from "../../storage/stats.ts";
 import { streamStub } from "../../streams/stub.ts";
 import { auditEntry } from "../audit-trail.ts";
@@ -16,7 +17,7 @@ const INTERVALS_MS = { minute: 60_000, hour: 3_600_000, day: 86_400_000 } as con
 const DEFAULT_PERIOD_MS = 86_400_000;
 const MAX_BUCKETS = 1_500;
 
-const AttemptPosition = z.tuple([z.number(), z.string()]);
+const AttemptPosition = z.tuple([z.number(), z.string(), z.number(), z.string()]);
 
 const attemptsRoute = createRoute({
   method: "get",
@@ -44,7 +45,7 @@ const EndpointStats = z
     since: Time,
     until: Time,
     interval: Interval,
-    attempts: z.number().int().openapi({ description: `The newest ${MAX_COUNTED} of the period at most` }),
+    attempts: z.number().int(),
     succeeded: z.number().int(),
     failed: z.number().int(),
     successRate: z.number().min(0).max(1).nullable().openapi({ description: "Null when there was no attempt" }),
@@ -62,7 +63,9 @@ const statsRoute = createRoute({
   path: "/v1/endpoints/{id}/stats",
   tags: ["Endpoints"],
   summary: "Rates and durations of an endpoint over time",
-  description: "Without a period: the last 24 hours.",
+  description:
+    "Without a period: the last 24 hours. Of a period with very many attempts, the newest count: those that history has in " +
+    `its newest ${MAX_COUNTED} portions, of up to a second each.`,
   middleware: [requireScope("read")] as const,
   request: {
     params: IdParam,
@@ -107,7 +110,7 @@ endpointHistory.openapi(attemptsRoute, async (c) => {
   const filter = { outcome: status, topic, sinceMs: since, untilMs: until };
   const after = position === undefined ? undefined : AttemptPosition.parse(position);
   const rows = await listAttempts(c.env.DB, tenantId, id, filter, { after, limit: limit + 1 });
-  const page = await toPage(scope, rows, limit, (row) => [row.timeMs, row.id], (row) => row);
+  const page = await toPage(scope, rows, limit, positionOfAttempt, (row) => row);
   return c.json({ data: await presentAttempts(page.data), next: page.next }, 200);
 });
 

@@ -4,12 +4,8 @@ import { reopenDeliveries } from "../../delivery/reopen.ts";
 import { openMailbox } from "../../mailbox/open-mailbox.ts";
 import { expungeMessage } from "../../registry/expunge-message.ts";
 import { auditStatement, recordAudit } from "../../storage/audit.ts";
-import {
-  canSendTo,
-  listDeliveries,
-  listLivingTargets,
-  listMessages,
-} from "../../storage/history-read.ts";
+import { listMessages, positionOf } from "../../storage/history-messages.ts";
+import { canSendTo, listDeliveries, listLivingTargets } from "../../storage/history-read.ts";
 import type { MessageEntry } from "../../storage/history-row.ts";
 import type { Content } from "../../streams/contract.ts";
 import { streamStub } from "../../streams/stub.ts";
@@ -37,7 +33,7 @@ const WhichTopic = z.object({
   }),
 });
 const BEHIND =
-  "History is about a second behind what was accepted: a message that is not there is looked for again for 1.5 s " +
+  "History is about a second behind what was accepted: a message that is not there is looked for again for 2 s " +
   "before the answer is 404.";
 
 const listRoute = createRoute({
@@ -137,7 +133,7 @@ messages.openapi(listRoute, async (c) => {
   const filter = { topic, sinceMs: since, untilMs: until };
   const after = position === undefined ? undefined : MessagePosition.parse(position);
   const rows = await listMessages(c.env.DB, tenantId, filter, { after, limit: limit + 1 });
-  return c.json(await toPage(scope, rows, limit, (row) => [row.timeMs, row.stream, row.offset], presentMessage), 200);
+  return c.json(await toPage(scope, rows, limit, positionOf, presentMessage), 200);
 });
 
 messages.openapi(getRoute, async (c) => {

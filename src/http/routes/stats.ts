@@ -28,7 +28,7 @@ const statsRoute = createRoute({
   path: "/v1/stats",
   tags: ["Operation"],
   summary: "Totals of the tenant",
-  description: `History is about a second behind; no count goes beyond ${MAX_COUNTED}.`,
+  description: `History is about a second behind; no count looks at more than ${MAX_COUNTED} rows of it, the oldest of the time.`,
   middleware: [requireScope("read")] as const,
   responses: { 200: jsonResponse(Stats, "Totals") },
 });

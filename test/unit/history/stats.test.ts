@@ -21,6 +21,17 @@ describe("readEndpointStats", () => {
     ]);
   });
 
+  it("counts the attempts of a period to the millisecond", async () => {
+    const { db } = openDatabase();
+    const at = (startedAtMs: number, more = {}) => attempt(0, "ep_1", { startedAtMs, ...more });
+    await write(db, { attempts: [at(T0 + 499), at(T0 + 500, FAILURE), at(T0 + 999), at(T0 + 1500), at(T0 + 2399, { durationMs: 900 }), at(T0 + 2400)] });
+    const stats = (sinceMs: number, untilMs: number) => readEndpointStats(db, TENANT, "ep_1", { sinceMs, untilMs, intervalMs: MINUTE });
+    expect(await stats(T0 + 500, T0 + 2400)).toMatchObject({ succeeded: 3, failed: 1, p50DurationMs: 40, p95DurationMs: 905 });
+    expect(await stats(T0 + 500, T0 + 501)).toMatchObject({ succeeded: 0, failed: 1 });
+    expect(await stats(T0 + 501, T0 + 1000)).toMatchObject({ succeeded: 1, failed: 0 });
+    expect(await stats(T0 + 1000, T0 + 1500)).toMatchObject({ succeeded: 0, failed: 0, p50DurationMs: null });
+  });
+
   it("gives the median and the 95th percentile within 5 %", async () => {
     const { db } = openDatabase();
     const durations = Array.from({ length: 1000 }, (_, index) => 7 + index * 13);
@@ -49,7 +60,7 @@ describe("readTenantStats", () => {
     await addEndpoint(db, "ep_b", "ten_b");
     const now = T0 + 23 * HOUR;
     await write(db, {
-      messages: [message(0), message(1, { timeMs: now - MINUTE }), message(2, { timeMs: T0 - 2 * HOUR })],
+      messages: [message(0, { timeMs: T0 - 2 * HOUR }), message(1, { timeMs: T0 }), message(2, { timeMs: now - MINUTE }), message(3, { timeMs: now - MINUTE })],
       deliveries: [delivery(0, "ep_1"), delivery(1, "ep_1", { status: "dead" }), delivery(2, "ep_1", { status: "open" }), delivery(2, "ep_2", { status: "open" })],
       attempts: [
         attempt(0, "ep_1"), attempt(1, "ep_1", { ...FAILURE, startedAtMs: now - 2 }), attempt(2, "ep_1", { startedAtMs: now - 1 }),
@@ -59,13 +70,20 @@ describe("readTenantStats", () => {
     await write(db, { tenantId: "ten_b", messages: [message(9, { timeMs: now })], deliveries: [delivery(9, "ep_b", { status: "dead" })] });
     expect(await readTenantStats(db, TENANT, now)).toEqual({
       endpoints: { active: 1, paused: 1, disabled: 1 },
-      messagesLastHour: 1,
-      messagesLastDay: 2,
+      messagesLastHour: 2,
+      messagesLastDay: 3,
       openDeliveries: 2,
       deadDeliveries: 1,
       succeededAttemptsLastHour: 2,
       failedAttemptsLastHour: 1,
     });
+  });
+
+  it("seeks the packs of an endpoint", async () => {
+    const { db, sqlite, statements } = openDatabase();
+    await readEndpointStats(db, TENANT, "ep_1", { sinceMs: T0 + 1, untilMs: T0 + HOUR + 1, intervalMs: MINUTE });
+    expect(statements).toHaveLength(3);
+    for (const sql of statements) expect(planOf(sqlite, sql).join("\n")).toMatch(/SEARCH attempt_packs USING PRIMARY KEY \(tenant_id=\? AND endpoint_id=\? AND time/);
   });
 
   it("seeks in every table", async () => {

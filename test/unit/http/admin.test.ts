@@ -135,13 +135,14 @@ describe("tenants", () => {
       await gateway.send("POST", "/v1/sources", { tenant: id, json: { kind: "sns", topicArns: [ARN], topic: null } });
       await gateway.send("POST", "/v1/endpoints", { tenant: id, json: { kind: "push", url: "https://example.com/", topics: ["**"] } });
       gateway.sqlite.exec(`
-        INSERT INTO messages VALUES ('${id}', 1, '${id}/topics/a', 0, 'msg_1', 'a', 'text/plain', 1, '{}', NULL, 1, NULL);
-        INSERT INTO deliveries VALUES ('${id}', 1, '${id}/topics/a', 0, 'ep_1', 'msg_1', 'a', 'dead', NULL, NULL, 1, '[]');
-        INSERT INTO attempts (tenant_id, endpoint_id, time, id, stream, offset, message_id, topic, duration_ms, response_body)
-          VALUES ('${id}', 'ep_1', 1, 'att_1', '${id}/topics/a', 0, 'msg_1', 'a', 1, '');`);
+        INSERT INTO message_packs VALUES ('${id}', 1, '${id}/topics/a', 0, 1, 1, 1, 'a', '{}');
+        INSERT INTO message_ids VALUES ('${id}', 'o-1', 1, '${id}/topics/a', 0);
+        INSERT INTO history_expunged VALUES ('${id}', 1, '${id}/topics/a', 0, 2);
+        INSERT INTO deliveries VALUES ('${id}', 1, '${id}/topics/a', 0, 'ep_1', 'o-1', 'a', 'dead', NULL, NULL, 1, '[]');
+        INSERT INTO attempt_packs VALUES ('${id}', 'ep_1', 0, '${id}/topics/a', 1, 'a', 0, 0, 1, 0, '{"1":1}', '[[0,1,1,200,"o-1"]]');`);
     }
     const token = await makeToken(gateway, ["admin"], "gone");
-    const tables = ["tokens", "sources", "endpoints", "endpoint_secrets", "subscriptions", "audit", "messages", "deliveries", "attempts"];
+    const tables = ["tokens", "sources", "endpoints", "endpoint_secrets", "subscriptions", "audit", "message_packs", "message_ids", "history_expunged", "deliveries", "attempt_packs"];
     expect(tables.filter((table) => count(table, "gone") === 0)).toEqual([]);
 
     expect((await sendAndWait("DELETE", "/v1/tenants/gone")).status).toBe(204);

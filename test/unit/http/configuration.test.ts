@@ -1,4 +1,5 @@
 import { expect, it, vi } from "vitest";
+import { parseConfig } from "../../../src/config.ts";
 import { openGateway } from "./gateway.ts";
 
 it("answers 500 while a variable is missing, and names it in the log alone", async () => {
@@ -10,4 +11,12 @@ it("answers 500 while a variable is missing, and names it in the log alone", asy
   expect(error.mock.calls.flat().join("\n")).toContain("POSTERN_ENCRYPTION_KEYS is missing");
   expect((await gateway.send("GET", "/readyz", { token: null })).status).toBe(503);
   expect((await gateway.send("GET", "/healthz", { token: null })).status).toBe(200);
+});
+
+it("has history in full unless told otherwise, and names what it can be", () => {
+  const env = { POSTERN_ENCRYPTION_KEYS: `test:${Buffer.alloc(32, 7).toString("base64")}` };
+  expect(parseConfig(env).history).toBe("full");
+  expect(parseConfig({ ...env, POSTERN_HISTORY: "" }).history).toBe("full");
+  expect(parseConfig({ ...env, POSTERN_HISTORY: "failures" }).history).toBe("failures");
+  expect(() => parseConfig({ ...env, POSTERN_HISTORY: "off" })).toThrow("POSTERN_HISTORY: must be `full` or `failures`");
 });

@@ -52,7 +52,7 @@ describe("/readyz", () => {
 
   it("is not ready before the migrations", async () => {
     const gateway = openGateway();
-    gateway.sqlite.exec("DROP TABLE attempts");
+    gateway.sqlite.exec("DROP TABLE attempt_packs");
     expect((await gateway.send("GET", "/readyz", { token: null })).status).toBe(503);
   });
 
