@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { startSnsSimulator } from "../../src/local/sns-simulator/index.ts";
 import type { Bench } from "./fixture.ts";
 import { measureCeiling } from "./ceiling.ts";
-import { startGateway } from "./gateway.ts";
+import { type Gateway, startGateway } from "./gateway.ts";
 import { startGenerator } from "./load/generator.ts";
 import { startReceiver } from "./load/receiver.ts";
 import { describeMachine, watchOthers } from "./machine.ts";
@@ -17,7 +17,7 @@ import { type Options, parseOptions, USAGE } from "./options.ts";
 import { atExit } from "./processes.ts";
 import { startRelay } from "./relay/start.ts";
 import { figuresOf, renderFoot, renderHead, renderRow, type Report } from "./report.ts";
-import { ROWS } from "./rows/index.ts";
+import { LONG_ROWS, ROWS } from "./rows/index.ts";
 import type { RowReport } from "./rows/row.ts";
 
 type Stop = () => Promise<void>;
@@ -48,8 +48,11 @@ async function start(options: Options, directory: string, stops: Stop[]): Promis
   const relayDirectory = join(directory, "relay");
   mkdirSync(relayDirectory);
   const relay = started(await startRelay(relayDirectory));
-  const gateway = started(await startGateway(directory, receiver.port, sns.url));
-  return { relay, gateway, receiver, generator, sns, ledger: new Ledger(), runs: options.runs, seconds: options.seconds };
+  const setting = { directory, receiverPort: receiver.port, snsEndpoint: sns.url };
+  const startAnother = (name: string, env?: Readonly<Record<string, string>>): Promise<Gateway> =>
+    startGateway({ ...setting, name, ...(env === undefined ? {} : { env }) });
+  const gateway = started(await startAnother("gateway"));
+  return { startAnother, relay, gateway, receiver, generator, sns, ledger: new Ledger(), runs: options.runs, seconds: options.seconds };
 }
 
 async function measureAll(options: Options, bench: Bench): Promise<Report> {
@@ -58,7 +61,7 @@ async function measureAll(options: Options, bench: Bench): Promise<Report> {
   const conditions = { machine: describeMachine(), runs: options.runs, secondsPerRun: options.seconds, ceiling };
   console.info(renderHead(conditions));
   const rows: RowReport[] = [];
-  for (const row of ROWS.filter(({ name }) => options.only.includes(name))) {
+  for (const row of [...ROWS, ...LONG_ROWS].filter(({ name }) => options.only.includes(name))) {
     const measured = await row.measure(bench);
     console.info(renderRow(measured));
     rows.push(measured);

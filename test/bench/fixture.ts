@@ -13,6 +13,8 @@ import type { Subscriber, System } from "./system.ts";
 export type Bench = {
   readonly relay: System;
   readonly gateway: Gateway;
+  /** Starts a gateway beside it, with data of its own below this name; whoever starts it stops it. */
+  readonly startAnother: (name: string, env?: Readonly<Record<string, string>>) => Promise<Gateway>;
   readonly receiver: Receiver;
   readonly generator: Generator;
   /** Signs as SNS does, and serves the certificate to the gateway. */

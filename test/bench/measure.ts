@@ -15,6 +15,8 @@ export type Load = {
   readonly requests: Requests;
   /** Messages a request holds: message `i` is in request `i / messagesPerRequest`. */
   readonly messagesPerRequest: number;
+  /** Whether what comes after the last delivery is waited for: history, and what it costs. Absent: yes. */
+  readonly settles?: boolean;
 };
 
 /** One run of load, as the generator sent it and the receiver saw it. */
@@ -36,12 +38,21 @@ export type Measurement = {
   readonly deliveredPerSecond: number;
   /** Publish (in an open loop: when it was due) to arrival, of accepted messages, ms, sorted. */
   readonly latenciesMs: Float64Array;
+  /** The same in the order of publishing, with when that was. */
+  readonly timeline: readonly Published[];
+  /** When the load ended, on the clock of {@link Published}. */
+  readonly endedAtMs: number;
   /** From the end of the load until the last delivery. */
   readonly drainMs: number;
   /** Of the system's whole process tree, until it was quiet again, by delivery; null where it can not be read. */
   readonly cpuMsPerDelivery: number | null;
   readonly refusal: string | null;
+  /** Answers 503, and how many of them said when to come again. */
+  readonly unavailable: number;
+  readonly withRetryAfter: number;
 };
+
+export type Published = { readonly sentAtMs: number; readonly latencyMs: number };
 
 /** Deliveries of a run: more than one of a few seconds can make here. */
 const CAPACITY = 100_000;
@@ -65,7 +76,7 @@ export async function measure(bench: Bench, load: Load): Promise<Measurement> {
     requests: load.requests,
   });
   await drained(bench, load.tag, acceptedMessages(sendings, load) * load.subscribers.length);
-  await sleep(SETTLE_MS);
+  if (load.settles !== false) await sleep(SETTLE_MS);
   const cpuAfter = treeCpuMs(load.system.pid);
   const arrivals = await receiver.report(load.tag);
   for (const sample of arrivals.samples) assertAsPublished(sample, load.subscribers[sample.subscriber]?.secret ?? "");
@@ -98,7 +109,7 @@ async function drained(bench: Bench, tag: string, expected: number): Promise<voi
 function tally(load: Load, sendings: Sendings, arrivals: Arrivals, capacity: number, cpuMs: number | null): Measurement {
   const { startedAtMs, endedAtMs } = sendings;
   const seconds = (endedAtMs - startedAtMs) / 1000;
-  const latencies: number[] = [];
+  const timeline: Published[] = [];
   let accepted = 0;
   let acceptedInTime = 0;
   let delivered = 0;
@@ -119,7 +130,8 @@ function tally(load: Load, sendings: Sendings, arrivals: Arrivals, capacity: num
       delivered += 1;
       if (arrivedAtMs <= endedAtMs) deliveredInTime += 1;
       lastArrivalMs = Math.max(lastArrivalMs, arrivedAtMs);
-      if (acceptedNow) latencies.push(arrivedAtMs - (sendings.sentAtMs[request] ?? 0));
+      const sentAtMs = sendings.sentAtMs[request] ?? 0;
+      if (acceptedNow) timeline.push({ sentAtMs, latencyMs: arrivedAtMs - sentAtMs });
     }
   }
   const unanswered = sendings.status.filter((status) => status === 0).length;
@@ -133,9 +145,13 @@ function tally(load: Load, sendings: Sendings, arrivals: Arrivals, capacity: num
     seconds,
     acceptedPerSecond: acceptedInTime / seconds,
     deliveredPerSecond: deliveredInTime / seconds,
-    latenciesMs: Float64Array.from(latencies).sort(),
+    latenciesMs: Float64Array.from(timeline, ({ latencyMs }) => latencyMs).sort(),
+    timeline,
+    endedAtMs,
     drainMs: lastArrivalMs - endedAtMs,
     cpuMsPerDelivery: cpuMs === null || delivered === 0 ? null : cpuMs / delivered,
     refusal: sendings.refusal,
+    unavailable: sendings.unavailable,
+    withRetryAfter: sendings.withRetryAfter,
   };
 }

@@ -1,7 +1,7 @@
 import type { Ceiling } from "./ceiling.ts";
 import type { Balance } from "./ledger.ts";
 import type { Machine } from "./machine.ts";
-import type { Comparison, Counts, FigureName, RowReport, Target } from "./rows/row.ts";
+import type { Comparison, Counts, Figure, FigureName, RowReport, Target } from "./rows/row.ts";
 import type { Spread } from "./statistics.ts";
 
 /** What `--json` writes. A row that was not measured is absent, and so are its figures. */
@@ -19,8 +19,9 @@ export type Report = {
 
 /** The medians of the ratios by name, with what the gateway lost and doubled from first to last. */
 export function figuresOf(rows: readonly RowReport[], balance: Balance): Report["figures"] {
-  const named = rows.flatMap(({ comparisons }) => comparisons)
-    .flatMap(({ figure, ratio }) => (figure === undefined ? [] : [[figure, rounded(ratio.median)]]));
+  const named = rows
+    .flatMap(({ comparisons, alone = [] }) => [...comparisons.map(({ figure, ratio }) => ({ figure, value: ratio })), ...alone])
+    .flatMap(({ figure, value }) => (figure === undefined ? [] : [[figure, rounded(value.median)]]));
   return { ...Object.fromEntries(named), lost: balance.lost, duplicates: balance.duplicates };
 }
 
@@ -38,6 +39,7 @@ export function renderRow(row: RowReport): string {
     "",
     `${row.name}: ${row.title}`,
     ...row.comparisons.map(renderComparison),
+    ...(row.alone ?? []).map(renderFigure),
     ...Object.entries(row.counts).flatMap(([system, counts]) => renderCounts(system, counts)),
     ...row.notes.map((note) => `  ${note}`),
   ].join("\n");
@@ -45,6 +47,11 @@ export function renderRow(row: RowReport): string {
 
 export function renderFoot({ date, figures, otherProgramsShare }: Report): string {
   return `\nin all: lost ${figures.lost}, duplicates ${figures.duplicates}; ${othersLine(otherProgramsShare)}; ${date}`;
+}
+
+function renderFigure({ label, unit, value, target }: Figure): string {
+  const verdict = target === undefined ? "" : `  ${targetText(target)}: ${isMet(target, value.median) ? "met" : "MISSED"}`;
+  return `  ${label}: ${spread(value)} ${unit}${verdict}`;
 }
 
 function renderComparison(comparison: Comparison): string {

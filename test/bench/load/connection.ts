@@ -1,8 +1,14 @@
 import { createConnection, type Socket } from "node:net";
 import { MessageReader } from "./http1.ts";
 
-/** `status` 0: the connection broke before the answer. `body` is read only when the answer was not 2xx. */
-export type Answered = (status: number, body: string) => void;
+/** What came back; `head` and `body` are read only when the answer was not 2xx. */
+export type Answer = {
+  /** 0: the connection broke before the answer. */
+  readonly status: number;
+  readonly head: string;
+  readonly body: string;
+};
+export type Answered = (answer: Answer) => void;
 
 const STATUS_START = "HTTP/1.1 ".length;
 
@@ -32,7 +38,7 @@ export class Connection {
     const socket = createConnection({ host: "127.0.0.1", port: this.#port, noDelay: true });
     const reader = new MessageReader(({ head, body }) => {
       const status = Number(head.slice(STATUS_START, STATUS_START + 3));
-      this.#answer(status, status < 300 ? "" : body.toString());
+      this.#answer({ status, head, body: status < 300 ? "" : body.toString() });
     });
     socket.on("data", (chunk) => reader.push(chunk));
     // "close" follows, which tells the sender.
@@ -40,14 +46,14 @@ export class Connection {
     socket.on("close", () => {
       if (this.#socket !== socket) return;
       this.#socket = null;
-      this.#answer(0, "the connection broke");
+      this.#answer({ status: 0, head: "", body: "the connection broke" });
     });
     return socket;
   }
 
-  #answer(status: number, body: string): void {
+  #answer(answer: Answer): void {
     const waiting = this.#waiting;
     this.#waiting = null;
-    waiting?.(status, body);
+    waiting?.(answer);
   }
 }

@@ -1,10 +1,11 @@
 /** The sending end, a process of its own, so that neither what is measured nor the bench itself delays its clock. */
 import { nowMs } from "./clock.ts";
-import { Connection } from "./connection.ts";
+import { type Answer, Connection } from "./connection.ts";
 import type { GeneratorAnswer, Job, Pacing, Requests, Sendings } from "./generator.ts";
+import { headerOf } from "./http1.ts";
 import { restamp } from "./stamp.ts";
 
-/** Connections an open loop may have open before a request has to wait for one; the wait counts as latency. */
+/** Unless a job says otherwise. */
 const MAX_OPEN_CONNECTIONS = 512;
 const ANSWER_DEADLINE_MS = 20_000;
 /** `setTimeout` is late by up to about a millisecond, so below this rate the last stretch is spent looking at the clock. */
@@ -15,6 +16,8 @@ type Log = {
   count: number;
   unanswered: number;
   refusal: string | null;
+  unavailable: number;
+  withRetryAfter: number;
   readonly sentAtMs: Float64Array;
   readonly answeredAtMs: Float64Array;
   readonly status: Uint16Array;
@@ -25,6 +28,8 @@ async function run(job: Job): Promise<Sendings> {
     count: 0,
     unanswered: 0,
     refusal: null,
+    unavailable: 0,
+    withRetryAfter: 0,
     sentAtMs: new Float64Array(job.capacity),
     answeredAtMs: new Float64Array(job.capacity),
     status: new Uint16Array(job.capacity),
@@ -43,6 +48,8 @@ async function run(job: Job): Promise<Sendings> {
     status: log.status.subarray(0, log.count),
     startedAtMs,
     endedAtMs,
+    unavailable: log.unavailable,
+    withRetryAfter: log.withRetryAfter,
     refusal: log.refusal,
   };
 }
@@ -56,13 +63,20 @@ function nextIndex(job: Job, log: Log): number | null {
 function send(connection: Connection, request: Uint8Array, index: number, sentAtMs: number, log: Log, done: () => void): void {
   log.sentAtMs[index] = sentAtMs;
   log.unanswered += 1;
-  connection.send(request, (status, body) => {
+  connection.send(request, (answer) => {
     log.unanswered -= 1;
-    log.status[index] = status;
+    log.status[index] = answer.status;
     log.answeredAtMs[index] = nowMs();
-    if (status < 200 || status > 299) log.refusal = `${status} ${body}`;
+    if (answer.status < 200 || answer.status > 299) noteRefusal(answer, log);
     done();
   });
+}
+
+function noteRefusal({ status, head, body }: Answer, log: Log): void {
+  log.refusal = `${status} ${body}`;
+  if (status !== 503) return;
+  log.unavailable += 1;
+  if (headerOf(head, "retry-after") !== null) log.withRetryAfter += 1;
 }
 
 /** What sends request `index`; one for each connection, for it may write the number into a buffer of its own. */
@@ -117,7 +131,7 @@ function openLoop(job: Job, pacing: Pacing & { kind: "open" }, log: Log, connect
   let due = 0;
 
   const dispatch = (index: number): void => {
-    const lane = idle.pop() ?? openLane(job, connections);
+    const lane = idle.pop() ?? openLane(job, pacing.maxConnections ?? MAX_OPEN_CONNECTIONS, connections);
     if (lane === null) {
       waiting.push(index);
       return;
@@ -143,8 +157,8 @@ function openLoop(job: Job, pacing: Pacing & { kind: "open" }, log: Log, connect
   });
 }
 
-function openLane(job: Job, connections: Connection[]): Lane | null {
-  if (connections.length >= MAX_OPEN_CONNECTIONS) return null;
+function openLane(job: Job, maxConnections: number, connections: Connection[]): Lane | null {
+  if (connections.length >= maxConnections) return null;
   const connection = new Connection(job.port);
   connections.push(connection);
   return { connection, make: requestMaker(job.requests) };

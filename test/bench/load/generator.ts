@@ -8,7 +8,13 @@ import { answerOf, ask } from "./ask.ts";
  * have left. Closed loop: each connection sends its next request when the last was answered, as fast as that goes.
  */
 export type Pacing =
-  | { readonly kind: "open"; readonly perSecond: number; readonly seconds: number }
+  | {
+      readonly kind: "open";
+      readonly perSecond: number;
+      readonly seconds: number;
+      /** The most that may be open before a request has to wait for one; the wait counts as latency. Absent: 512. */
+      readonly maxConnections?: number;
+    }
   | { readonly kind: "closed"; readonly connections: number; readonly seconds: number };
 
 export type Requests =
@@ -34,6 +40,9 @@ export type Sendings = {
   readonly startedAtMs: number;
   /** When the load ended; answers may be later. */
   readonly endedAtMs: number;
+  /** Of the answers 503, those that said when to come again. */
+  readonly unavailable: number;
+  readonly withRetryAfter: number;
   /** The body of the last answer that was not 2xx, for the reader of a failed bench. */
   readonly refusal: string | null;
 };

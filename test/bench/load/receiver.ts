@@ -42,7 +42,13 @@ export async function startReceiver(): Promise<Receiver> {
 }
 
 function receiverOn(child: ChildProcess, port: number): Receiver {
-  const question = (asked: ReceiverQuestion): Promise<ReceiverAnswer> => ask(child, asked);
+  // An answer does not say what it answers: one question at a time.
+  let before: Promise<unknown> = Promise.resolve();
+  const question = (asked: ReceiverQuestion): Promise<ReceiverAnswer> => {
+    const answer = before.then(() => ask<ReceiverAnswer>(child, asked));
+    before = answer.catch(() => undefined);
+    return answer;
+  };
   const counts = async (asked: ReceiverQuestion): Promise<Counts> => {
     const answer = await question(asked);
     if (answer.kind !== "counts") throw new Error(`the receiver answered ${answer.kind}`);

@@ -12,6 +12,10 @@ export type FigureName =
   | "snsRatio"
   | "batchRatio"
   | "pullRatio"
+  | "costFull"
+  | "costLean"
+  | "subscriptionsRatio"
+  | "openRetriesP99Ratio"
   | "streamAppend1Ratio"
   | "streamAppend100Ratio"
   | "streamAppend10000Ratio"
@@ -45,11 +49,24 @@ export type Counts = {
   readonly unanswered: number;
 };
 
+/** One figure by itself. */
+export type Figure = {
+  readonly label: string;
+  readonly unit: string;
+  readonly value: Spread;
+  readonly figure?: FigureName;
+  readonly target?: Target;
+};
+
 export type RowReport = {
   readonly name: string;
   readonly title: string;
   readonly comparisons: readonly Comparison[];
-  readonly counts: { readonly gateway: Counts; readonly relay: Counts };
+  readonly alone?: readonly Figure[];
+  /** By system. */
+  readonly counts: Readonly<Record<string, Counts>>;
+  /** Numbers behind the lines, for the JSON report only. */
+  readonly details?: unknown;
   /** Lines that explain a figure, such as what refused requests were told. */
   readonly notes: readonly string[];
 };
