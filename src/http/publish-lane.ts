@@ -11,7 +11,7 @@ import { type Caller, isAging, knownCaller } from "./callers.ts";
 import { admitPublish } from "./middleware/admission.ts";
 import { accessLine } from "./middleware/access-log.ts";
 import { takeMessages, takeRequest } from "./middleware/rate-limit.ts";
-import { headersOf, requestIdOf } from "./middleware/response-headers.ts";
+import { headersOf, rateLimitHeaders, requestIdOf } from "./middleware/response-headers.ts";
 import { problemOf } from "./on-error.ts";
 import { PROBLEMS, problemResponse } from "./problem.ts";
 import { requirePayload } from "./publish-limits.ts";
@@ -49,14 +49,15 @@ async function answer(request: Request, plain: Plain, env: Cloudflare.Env, ctx: 
   const requestId = requestIdOf(plain.headers.get("x-request-id"));
   const { principal, limits } = plain.caller;
   let admitted: Admitted | null = null;
+  let rateLimit: RateLimitState | undefined;
   try {
     admitted = await admitPublish(request, plain.headers.get("content-length"));
-    const ofRequests = takeRequest(principal.tenantId, limits, isolateOf(env).config);
+    rateLimit = takeRequest(principal.tenantId, limits, isolateOf(env).config);
     const parsed = attributesFromHeaders(plain.headers);
     const attributes = parsed.ok ? parsed.attributes : fail(invalid(parsed.errors));
     const body = new Uint8Array(await request.arrayBuffer());
     requirePayload(limits, body);
-    const rateLimit = takeMessages(principal.tenantId, limits, 1) ?? ofRequests;
+    rateLimit = takeMessages(principal.tenantId, limits, 1) ?? rateLimit;
     const response = await accept(plain, { attributes, body, requestId, rateLimit, secure: isSecure(request) }, env, ctx);
     countRequest("POST", ROUTE, 202);
     return response;
@@ -65,7 +66,8 @@ async function answer(request: Request, plain: Plain, env: Cloudflare.Env, ctx: 
     const { status } = PROBLEMS[problem.code];
     countRequest("POST", ROUTE, status);
     accessLine({ method: "POST", route: ROUTE, status, startedAtMs, requestId, principal });
-    return problemResponse({ ...problem, headers: { ...problem.headers, ...headersOf(requestId, isSecure(request)) } }, requestId);
+    const headers = { ...rateLimitHeaders(rateLimit), ...problem.headers, ...headersOf(requestId, isSecure(request)) };
+    return problemResponse({ ...problem, headers }, requestId);
   } finally {
     admitted?.leave(Date.now());
   }
@@ -100,8 +102,7 @@ async function accept(
     status: 202,
     headers: {
       "content-type": "application/json",
-      "ratelimit-policy": rateLimit.policy,
-      ratelimit: rateLimit.state,
+      ...rateLimitHeaders(rateLimit),
       ...headersOf(requestId, secure),
     },
   });

@@ -5,9 +5,10 @@ import { listDuePurges, listTenantsToPurge, type Purge, purgedStatements, purgeF
 import { endTenantStatements, purgeTenantHistory } from "../storage/tenants.ts";
 import { durableStreamStub } from "../streams/protocol/stub.ts";
 import { streamStub } from "../streams/stub.ts";
+import { removeSubscriptions } from "../streams/subscriptions/remove-subscriptions.ts";
 
 export type PurgeWorld = {
-  readonly env: Pick<Cloudflare.Env, "DB" | "STREAMS" | "DURABLE_STREAMS">;
+  readonly env: Pick<Cloudflare.Env, "DB" | "STREAMS" | "DURABLE_STREAMS" | "STREAM_SUBSCRIPTIONS" | "STREAM_DIRECTORIES">;
   readonly mailbox: Mailbox;
   readonly now: () => number;
 };
@@ -71,6 +72,8 @@ async function remove({ env, mailbox }: PurgeWorld, { tenantId, kind, name }: Pu
       return streamStub(env.STREAMS, name).destroy(name);
     case "own-stream":
       return durableStreamStub(env.DURABLE_STREAMS, name).destroy();
+    case "stream-subscriptions":
+      return removeSubscriptions({ subscriptions: env.STREAM_SUBSCRIPTIONS, directories: env.STREAM_DIRECTORIES }, name);
     case "endpoint-box":
       return removeBox(mailbox, boxOfEndpoint({ tenantId, id: name, ordered: false }));
     case "queue-box":

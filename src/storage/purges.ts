@@ -1,6 +1,7 @@
 import { z } from "zod";
 
-export type PurgeKind = "stream" | "own-stream" | "endpoint-box" | "queue-box";
+const PurgeKind = z.enum(["stream", "own-stream", "endpoint-box", "queue-box", "stream-subscriptions"]);
+export type PurgeKind = z.infer<typeof PurgeKind>;
 
 /** Something outside of the database that a deleted tenant owned. */
 export type Purge = { readonly tenantId: string; readonly kind: PurgeKind; readonly name: string; readonly failures: number };
@@ -10,14 +11,15 @@ const LAST_AFTER_MS = 5 * 60_000;
 
 const Row = z.object({
   tenantId: z.string(),
-  kind: z.enum(["stream", "own-stream", "endpoint-box", "queue-box"]),
+  kind: PurgeKind,
   name: z.string(),
   failures: z.number(),
 });
 
 /**
  * Every object and mailbox of a tenant, as far as the tables know of it: to be noted before their rows go. D1 takes five
- * terms of a compound SELECT.
+ * terms of a compound SELECT. Its stream subscriptions, which no table knows, are in one directory, noted while they may
+ * still be made.
  */
 const OWNED = [`
   SELECT 'stream' AS kind, tenant_id || '/' || kind || '/' || name AS name FROM streams WHERE tenant_id = ?1
@@ -26,9 +28,10 @@ const OWNED = [`
   UNION SELECT 'stream', tenant_id || '/nodes/' || node FROM endpoints WHERE tenant_id = ?1 AND node IS NOT NULL
   UNION SELECT 'own-stream', tenant_id || '/' || path FROM own_streams WHERE tenant_id = ?1`, `
   SELECT 'endpoint-box' AS kind, id AS name FROM endpoints WHERE tenant_id = ?1
-  UNION SELECT 'queue-box', name FROM queues WHERE tenant_id = ?1`];
+  UNION SELECT 'queue-box', name FROM queues WHERE tenant_id = ?1`, `
+  SELECT 'stream-subscriptions' AS kind, id AS name FROM tenants WHERE id = ?1 AND ?2 < deleted_at + ${LAST_AFTER_MS}`];
 
-/** Notes all that the tenant owns outside of the database; part of a batch, before its rows are deleted. */
+/** Notes all that the tenant owns outside of the database; part of a batch, once it is marked deleted and before its rows are. */
 export function notePurges(db: D1Database, tenantId: string, nowMs: number): D1PreparedStatement[] {
   return OWNED.map((owned) =>
     db

@@ -30,7 +30,7 @@ const BLOCKED_PAUSE_MS = 60_000;
 const FAILED_PAUSE_MS = 60_000;
 /** What was brought back is wanted here for a while. */
 const RESTORED_PAUSE_MS = 60_000;
-const MAX_GARBAGE = 100;
+const MAX_REMOVED = 100;
 const MOVED_BEFORE_KEY = "archivedBefore";
 
 /**
@@ -138,6 +138,13 @@ export class SegmentArchive {
     await this.#collectGarbage();
   }
 
+  /** Removes all that is in the bucket, for good: the object is to be emptied next. Throws when something stays. */
+  async destroy(): Promise<void> {
+    this.#pausedUntilMs = Number.POSITIVE_INFINITY;
+    await this.#moving;
+    for (let stored = this.#listed(); stored.length > 0; stored = this.#listed()) await this.#removeFromBucket(stored);
+  }
+
   /** The log begins later now: what is before is to be removed from the bucket as well. */
   trimmed(earliestOffset: number): void {
     if (!this.#isEmpty) this.#sql.exec("UPDATE archives SET state = 'garbage' WHERE end_offset <= ? AND state = 'stored'", earliestOffset);
@@ -234,10 +241,16 @@ export class SegmentArchive {
 
   async #collectGarbage(): Promise<void> {
     if (this.#world.bucket === null) return;
-    for (let garbage = this.#garbage(MAX_GARBAGE); garbage.length > 0; garbage = this.#garbage(MAX_GARBAGE)) {
-      await this.#world.bucket.delete(garbage.map((stored) => archiveKey(this.#world.stream(), stored)));
-      for (const { id } of garbage) this.#sql.exec("DELETE FROM archives WHERE id = ?", id);
-    }
+    for (let garbage = this.#garbage(MAX_REMOVED); garbage.length > 0; garbage = this.#garbage(MAX_REMOVED)) await this.#removeFromBucket(garbage);
+  }
+
+  async #removeFromBucket(stored: readonly Stored[]): Promise<void> {
+    await this.#requireBucket().delete(stored.map((one) => archiveKey(this.#world.stream(), one)));
+    for (const { id } of stored) this.#sql.exec("DELETE FROM archives WHERE id = ?", id);
+  }
+
+  #listed(): Stored[] {
+    return this.#sql.exec<Stored>("SELECT id, first_offset, end_offset FROM archives LIMIT ?", MAX_REMOVED).toArray();
   }
 
   #garbage(limit: number): Stored[] {
@@ -246,13 +259,17 @@ export class SegmentArchive {
 
   /** Null when there is no such object any more. Throws when the bucket that holds it is not bound. */
   async #get(stored: Stored, range?: { offset: number; length: number }): Promise<Uint8Array | null> {
-    const { bucket } = this.#world;
-    if (bucket === null) throw new Error("segments of this stream are in a bucket that is not bound any more");
-    const object = await bucket.get(archiveKey(this.#world.stream(), stored), range === undefined ? {} : { range });
+    const object = await this.#requireBucket().get(archiveKey(this.#world.stream(), stored), range === undefined ? {} : { range });
     if (object !== null) return new Uint8Array(await object.arrayBuffer());
     const isStored = this.#sql.exec("SELECT 1 FROM archives WHERE id = ? AND state = 'stored'", stored.id).toArray().length > 0;
     if (isStored) throw new Error("an object of the archive is missing in its bucket");
     return null;
+  }
+
+  #requireBucket(): R2Bucket {
+    const { bucket } = this.#world;
+    if (bucket === null) throw new Error("segments of this stream are in a bucket that is not bound any more");
+    return bucket;
   }
 
   #firstArchived(from: number, to: number): { readonly archive: Stored } | null {

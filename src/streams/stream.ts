@@ -185,6 +185,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
   }
 
   async destroy(_stream: string): Promise<void> {
+    await this.#archive.destroy();
     await this.ctx.storage.deleteAlarm();
     await this.ctx.storage.deleteAll();
     await this.ctx.storage.sync();

@@ -250,6 +250,7 @@ async function driveTraffic(gateway: Gateway, receiver: Receiver, ask: Ask): Pro
   }
   const opened = await openPortal(gateway, ask);
   const callback = await askForPermission(gateway, receiver, ask);
+  const wakes = await workOnStreams(gateway, receiver, ask);
   for (const method of ["GET", "DELETE", "PROPFIND"]) await ask(method, `/v1/endpoints?token=${CANARIES.wrongToken}&access_token=${CANARIES.wrongToken}`, { token: CANARIES.wrongToken });
   await ask("GET", "/v1/messages?cursor=wrong", { headers: { cookie: `session=${CANARIES.wrongToken}` } });
   await ask("POST", `/v1/endpoints/${id}/test`, { body: {} });
@@ -261,7 +262,7 @@ async function driveTraffic(gateway: Gateway, receiver: Receiver, ask: Ask): Pro
   );
   for (const endpointId of [id, generated.json.id]) await ask("GET", `/v1/endpoints/${endpointId}/attempts`);
   for (const path of ["", "/deliveries", "/content"]) await ask("GET", `/v1/messages/${messageId}${path}`);
-  return { generatedSecret: generated.json.secret, apiToken: token.json.token, ...opened, callback };
+  return { generatedSecret: generated.json.secret, apiToken: token.json.token, ...opened, callback, ...wakes };
 }
 
 /** A portal session, and a code that is not used; both are used where they should not be, too. */
@@ -285,4 +286,30 @@ async function askForPermission(gateway: Gateway, receiver: Receiver, ask: Ask):
   for (let times = 0; times < 2; times++) await call(gateway, "GET", pathname, { token: null });
   await ask("GET", `/v1/endpoints/${made.json.id}/handshake`);
   return pathname.slice("/handshakes/".length);
+}
+
+/** The tokens of a wake and of a claim, each used where it should be and where it should not. */
+async function workOnStreams(gateway: Gateway, receiver: Receiver, ask: Ask): Promise<Record<string, string>> {
+  const path = "/v1/stream/__ds/subscriptions";
+  const headers = { "content-type": "application/json" };
+  for (const stream of ["watched", "wakes"]) await ask("PUT", `/v1/stream/${stream}`, { headers });
+  await ask("PUT", `${path}/pushed`, { body: { type: "webhook", webhook: { url: `${receiver.url}/woken` }, streams: ["watched"] } });
+  await ask("PUT", `${path}/pulled`, { body: { type: "pull-wake", wake_stream: "wakes", streams: ["watched"] } });
+  await ask("POST", "/v1/stream/watched", { headers, raw: "[1]" });
+  const woken = () => receiver.requests.find((request) => request.path === "/woken");
+  await receiver.until(() => woken() !== undefined);
+  const wake = JSON.parse(woken()?.body.toString() ?? "{}");
+  // the answer shows the token, as it should
+  const claim = await call(gateway, "POST", `${path}/pulled/claim`, { headers: { "idempotency-key": "a-claim" }, body: { worker: "me" } });
+  expect(claim.status, claim.bytes.toString()).toBe(200);
+  const uses = [["pushed/callback", wake.callback_token, wake], ["pulled/ack", claim.json.token, claim.json]] as const;
+  for (const [use, token, { wake_id, generation }] of uses) {
+    await ask("GET", `/v1/stream/watched?token=${token}`, { token });
+    await ask("POST", `${path}/other/${use.split("/")[1]}`, { token, body: { wake_id, generation, done: true } });
+    await ask("POST", `${path}/${use}`, { token, body: { wake_id: token, generation, done: true } });
+    expect((await ask("POST", `${path}/${use}`, { token, body: { wake_id, generation, done: true } })).status).toBe(200);
+  }
+  for (const id of ["pushed", "pulled"]) await ask("GET", `${path}/${id}`);
+  for (const read of ["/v1/stream/wakes", "/v1/stream/__ds/jwks.json", "/v1/audit"]) await ask("GET", read);
+  return { callbackToken: wake.callback_token, claimToken: claim.json.token };
 }

@@ -3,6 +3,8 @@ import { env, exports } from "cloudflare:workers";
 import { beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { z } from "zod";
 import { archiveBucketOf } from "../../src/streams/archive-bucket.ts";
+import type { StreamApi } from "../../src/streams/contract.ts";
+import { streamStub } from "../../src/streams/stub.ts";
 
 const bindings = z
   .object({ POSTERN_ADMIN_TOKEN: z.string(), TEST_MIGRATIONS: z.array(z.custom<D1Migration>()) })
@@ -204,5 +206,20 @@ describe("a log whose old segments are in a bucket", { timeout: 30_000 }, () => 
     expect((await call("PUT", "/v1/topics/archived.trimmed", { retentionSeconds: 1 })).status).toBe(200);
     await runUntil("archived.trimmed", async () => (await keysOf("archived.trimmed")).length === 0);
     expect(await envelopes("archived.trimmed")).toEqual([]);
+  });
+
+  it("goes from the bucket with the tenant, also where the bucket did not answer at first", async () => {
+    await publish("archived.kept");
+    await archive("archived.kept");
+    expect(await keysOf("archived.kept")).toHaveLength(1);
+    const stream = "default/topics/archived.kept";
+    const remove = vi.spyOn(Object.getPrototypeOf(bucket) as R2Bucket, "delete").mockRejectedValueOnce(new Error("the bucket does not answer"));
+    const failure = await runInDurableObject(stubOf("archived.kept"), (object) => (object as unknown as StreamApi).destroy(stream).then(() => null, String));
+    expect(failure).toContain("the bucket does not answer");
+    remove.mockRestore();
+    expect((await envelopes("archived.kept")).length).toBe(COUNT);
+    await streamStub(env.STREAMS, stream).destroy(stream);
+    expect(await keysOf("archived.kept")).toEqual([]);
+    await vi.waitUntil(async () => (await rowsOf("archived.kept").catch(() => null))?.all === 0, WAIT);
   });
 });

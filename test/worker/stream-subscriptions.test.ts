@@ -488,3 +488,67 @@ describe("who may do what", () => {
     ]);
   });
 });
+
+describe("a tenant that is deleted", () => {
+  it("takes along its stream subscriptions and their directory, and nobody is woken any more", async () => {
+    const admin = async (method: string, path: string, body?: unknown) =>
+      exports.default.fetch(
+        new Request(`https://postern.test${path}`, {
+          method,
+          headers: { authorization: `Bearer ${bindings.POSTERN_ADMIN_TOKEN}`, "content-type": "application/json" },
+          ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+        }),
+      );
+    const tenant = newName("leaving");
+    expect((await admin("POST", "/v1/tenants", { id: tenant })).status).toBe(201);
+    const ids = [newName("sub"), newName("sub")];
+    for (const id of ids) {
+      const body = { type: "webhook", webhook: { url: `https://hooks.example.com/${id}` }, pattern: "own/**" };
+      expect((await call("PUT", sub(id), { body, tenant })).status).toBe(201);
+      expect((await call("PUT", sub(id), { body })).status).toBe(201); // of the same id, and somebody else's
+    }
+    expect((await call("PUT", "own/one", { body: [1], tenant })).status).toBe(201);
+    await nthWake(ids[1] ?? "", 1);
+
+    expect((await admin("DELETE", `/v1/tenants/${tenant}`)).status).toBe(204);
+    for (const id of ids) {
+      const left = await runInDurableObject(stub(id, tenant), async (_object, { storage }) => [storage.sql.exec("SELECT name FROM sqlite_schema WHERE name = 'links'").toArray().length, [...storage.kv.list()].length, await storage.getAlarm()]);
+      expect(left).toEqual([0, 0, null]);
+      expect((await call("GET", sub(id))).status).toBe(200);
+    }
+    const listed = () =>
+      runInDurableObject(env.STREAM_DIRECTORIES.getByName(tenant), (_object, { storage: { sql } }) => ["streams", "subscriptions"].map((table) => sql.exec(`SELECT * FROM ${table}`).toArray()));
+    // the object that was emptied ends a moment later
+    expect(await vi.waitUntil(() => listed().catch(() => null), WAIT)).toEqual([[], []]);
+  });
+});
+
+describe("tokens of a few", () => {
+  it("are kept from subscriptions where they are bound to an endpoint, or lack the scope; a portal session with it manages them", async () => {
+    const post = async (path: string, body: unknown, token: string | null = bindings.POSTERN_ADMIN_TOKEN): Promise<any> => {
+      const headers = { "content-type": "application/json", ...(token === null ? {} : { authorization: `Bearer ${token}` }) };
+      const response = await exports.default.fetch(new Request(`https://postern.test/v1/${path}`, { method: "POST", headers, body: JSON.stringify(body) }));
+      expect([path, response.status]).toEqual([path, 201]);
+      return response.json();
+    };
+    const endpoint = await post("endpoints", { kind: "pull" });
+    const bound = await post("tokens", { name: "bound", scopes: ["consume", "publish"], endpointId: endpoint.id });
+    const { code } = await post("portal-codes", { scopes: ["read", "manage"] });
+    const session = await post("portal-sessions", { code }, null);
+    const { id, wakeStream } = await pulled({ streams: [newName("one")] });
+    const asks = (token: string): Promise<[number, string][]> =>
+      Promise.all(
+        ([
+          ["GET", sub(id), undefined], ["POST", `${sub(id)}/claim`, { worker: "w" }], ["POST", `${sub(id)}/streams`, { streams: ["mine"] }],
+          ["DELETE", `${sub(id)}/streams/mine`, undefined], ["PUT", sub(id), { type: "pull-wake", wake_stream: wakeStream, streams: ["mine"] }],
+          ["POST", `${sub(id)}/ack`, { wake_id: "w", generation: 1, done: true }], ["POST", `${sub(id)}/release`, { wake_id: "w", generation: 1 }],
+        ] as const).map(async ([method, path, body]): Promise<[number, string]> => {
+          const { status, json } = await call(method, path, { token, ...(body === undefined ? {} : { body }) });
+          return [status, json?.type?.split("/").at(-1) ?? ""];
+        }),
+      );
+    expect(new Set((await asks(bound.token)).map(String))).toEqual(new Set(["403,bound-token"]));
+    expect((await asks(session.token)).map(([status]) => status)).toEqual([200, 403, 204, 204, 409, 403, 403]);
+    expect((await call("DELETE", sub(id), { token: session.token })).status).toBe(204);
+  });
+});

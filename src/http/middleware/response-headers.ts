@@ -1,7 +1,7 @@
 import type { Context } from "hono";
 import { createMiddleware } from "hono/factory";
 import { newId } from "../../ids.ts";
-import type { AppEnv } from "../router.ts";
+import type { AppEnv, RateLimitState } from "../router.ts";
 
 /** What we take over from a caller: nothing that could break a log line or a header. */
 const SANE_ID = /^[A-Za-z0-9_.:-]{8,128}$/;
@@ -19,12 +19,15 @@ export const responseHeaders = createMiddleware<AppEnv>(async (c, next) => {
   await next();
   const { headers } = writableResponse(c);
   setHeaders(headers, requestId, c.req.url.startsWith("https:"));
-  const rateLimit = c.get("rateLimit");
   // a refusal has those of the limit that was reached
-  if (rateLimit === undefined || headers.has("ratelimit")) return;
-  headers.set("ratelimit-policy", rateLimit.policy);
-  headers.set("ratelimit", rateLimit.state);
+  if (headers.has("ratelimit")) return;
+  for (const [name, value] of Object.entries(rateLimitHeaders(c.get("rateLimit")))) headers.set(name, value);
 });
+
+/** What is left of the limit that a request was counted by; nothing where it was counted by none. */
+export function rateLimitHeaders(rateLimit: RateLimitState | undefined): Record<string, string> {
+  return rateLimit === undefined ? {} : { "ratelimit-policy": rateLimit.policy, ratelimit: rateLimit.state };
+}
 
 /** The caller's own id of the request where it is sane, else a new one. */
 export function requestIdOf(given: string | undefined): string {

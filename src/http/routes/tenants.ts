@@ -132,8 +132,8 @@ const remove = createRoute({
   tags,
   summary: "Delete a tenant",
   description:
-    "With everything it owns: tokens, endpoints, subscriptions, sources, history; its streams with their messages, and its " +
-    "mailboxes, Amazon SQS queues included. Answers once no request of the tenant is accepted any more, nothing is delivered " +
+    "With everything it owns: tokens, endpoints, subscriptions, sources, history; its streams with their messages, stream " +
+    "subscriptions, and its mailboxes, Amazon SQS queues included. Answers once no request of the tenant is accepted any more, nothing is delivered " +
     "to its endpoints, and the first 200 streams and mailboxes are gone; the cron removes the rest, and tries again what " +
     "could not be removed. `default` can not be deleted.",
   middleware,

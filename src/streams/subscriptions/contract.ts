@@ -94,6 +94,10 @@ export interface DirectoryApi {
   /** False when the tenant has as many as it may. */
   addSubscription(id: string, pattern: string | null): Promise<boolean>;
   removeSubscription(id: string): Promise<void>;
+  /** Some of the tenant's subscriptions; none when there are none left. */
+  subscriptions(): Promise<readonly string[]>;
+  /** Removes everything: the object is as one that never was. */
+  destroy(): Promise<void>;
   /**
    * Streams that were there before the subscription and that its pattern covers, after the path `after` ("" for the
    * first); `next` null when there are no more.

@@ -14,7 +14,7 @@ CREATE TABLE IF NOT EXISTS subscriptions (
 
 /** Each stream that is created is held against every pattern. */
 const MAX_SUBSCRIPTIONS = 1_000;
-/** Paths one call looks at, and gives back: a moment's work, and a bounded answer. */
+/** Paths one call looks at, and paths or ids it gives back: a moment's work, and a bounded answer. */
 const MAX_SCANNED = 5_000;
 const MAX_MATCHES = 200;
 /** Sorts after every character that a path can hold. */
@@ -59,6 +59,17 @@ export class StreamDirectory extends DurableObject<Cloudflare.Env> implements Di
   async removeSubscription(id: string): Promise<void> {
     this.#sql.exec("DELETE FROM subscriptions WHERE id = ?", id);
     this.#patterns = null;
+  }
+
+  async subscriptions(): Promise<string[]> {
+    return this.#sql.exec<{ id: string }>("SELECT id FROM subscriptions LIMIT ?", MAX_MATCHES).toArray().map(({ id }) => id);
+  }
+
+  async destroy(): Promise<void> {
+    await this.ctx.storage.deleteAll();
+    await this.ctx.storage.sync();
+    // What is in memory is of what was: the next call finds an object that is new.
+    setTimeout(() => this.ctx.abort("destroyed"), 0);
   }
 
   async matching(id: string, after: string): Promise<{ paths: string[]; next: string | null }> {

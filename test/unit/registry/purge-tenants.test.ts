@@ -11,6 +11,9 @@ const HOUR_MS = 60 * MINUTE_MS;
 const DELETED_AT_MS = Date.parse("2026-11-17T09:30:00Z");
 
 let removed: string[];
+/** Of the tenant, by id. */
+let subscriptions: string[];
+const halfRemoved = "acme/half";
 let fault: MailboxFault | null;
 let nowMs: number;
 let world: PurgeWorld & { readonly sqlite: ReturnType<typeof openDatabase>["sqlite"] };
@@ -29,8 +32,32 @@ beforeEach(() => {
       return { ok: true };
     },
   } as unknown as Mailbox;
+  subscriptions = [];
+  const subscriptionObjects = {
+    getByName: (name: string) => ({
+      remove: async () => {
+        if (name === halfRemoved) return { ok: false, code: "not-found" };
+        removed.push(`subscription ${name}`);
+        subscriptions = subscriptions.filter((id) => !name.endsWith(`/${id}`));
+        return { ok: true };
+      },
+    }),
+  } as unknown as DurableObjectNamespace;
+  const directories = {
+    getByName: (name: string) => ({
+      subscriptions: async () => subscriptions.slice(0, 2),
+      removeSubscription: async (id: string) => { subscriptions = subscriptions.filter((other) => other !== id); },
+      destroy: async () => { removed.push(`directory ${name}`); },
+    }),
+  } as unknown as DurableObjectNamespace;
   world = {
-    env: { DB: db, STREAMS: remembering("stream") as typeof world.env.STREAMS, DURABLE_STREAMS: remembering("own") as typeof world.env.DURABLE_STREAMS },
+    env: {
+      DB: db,
+      STREAMS: remembering("stream") as typeof world.env.STREAMS,
+      DURABLE_STREAMS: remembering("own") as typeof world.env.DURABLE_STREAMS,
+      STREAM_SUBSCRIPTIONS: subscriptionObjects as typeof world.env.STREAM_SUBSCRIPTIONS,
+      STREAM_DIRECTORIES: directories as typeof world.env.STREAM_DIRECTORIES,
+    },
     mailbox, now: () => nowMs, sqlite,
   };
   sqlite.exec(`
@@ -52,7 +79,7 @@ async function deleteTenant(): Promise<void> {
 
 const due = (): Record<string, unknown>[] => world.sqlite.prepare("SELECT kind, name, next_at, failures FROM purges ORDER BY kind, name").all();
 const ALL = [
-  "box acme/endpoint/ep_1", "box acme/queue/work", "own acme/own/one", "stream acme/nodes/till.7", "stream acme/queues/work",
+  "box acme/endpoint/ep_1", "box acme/queue/work", "directory acme", "own acme/own/one", "stream acme/nodes/till.7", "stream acme/queues/work",
   "stream acme/topics/orders", "stream acme/topics/quiet",
 ];
 
@@ -60,14 +87,24 @@ describe("what a deleted tenant owned outside of the database", () => {
   it("is removed at once and once more, when what was under way is over, and no other tenant's", async () => {
     await deleteTenant();
     expect(await purgeOwned(world, "other")).toBe(0);
-    expect(await purgeOwned(world, "acme")).toBe(7);
+    expect(await purgeOwned(world, "acme")).toBe(8);
     expect(removed.toSorted()).toEqual(ALL);
     nowMs += 5 * MINUTE_MS - 1;
     expect(await purgeOwned(world)).toBe(0);
     nowMs += 1;
-    expect(await purgeOwned(world)).toBe(7);
-    expect(removed.length).toBe(14);
+    expect(await purgeOwned(world)).toBe(8);
+    expect(removed.length).toBe(16);
     expect(due()).toEqual([]);
+  });
+
+  it("is all of its stream subscriptions, those removed by half included, and then their directory", async () => {
+    subscriptions = ["one", "half", "two", "three"];
+    await deleteTenant();
+    await purgeOwned(world, "acme");
+    expect(subscriptions).toEqual([]);
+    expect(removed.filter((what) => /^(?:subscription|directory) /.test(what))).toEqual([
+      "subscription acme/one", "subscription acme/two", "subscription acme/three", "directory acme",
+    ]);
   });
 
   it("is tried again, later and later, while it can not be removed; the rest does not wait for it", async () => {
