@@ -171,6 +171,22 @@ describe("a backlog", PATIENCE, () => {
     expect(new Set(at("/resumed").map(({ id: message }) => message)).size).toBe(400);
     await vi.waitFor(async () => expect(await rowsOf("resumed")).toEqual([]), WAIT);
   });
+
+  it("of an endpoint that hung has with it, once it is resumed, what was under way then and failed", async () => {
+    const id = await subscribe("/hung", ["hung"], { timeoutSeconds: 30, retrySchedule: [3_600, 3_600] });
+    const { promise: timeout, resolve: timeOut } = Promise.withResolvers<void>();
+    answer = async () => timeout.then(() => 503);
+    await publishAll("hung", 10);
+    await vi.waitFor(() => expect(at("/hung")).toHaveLength(10), WAIT);
+    await api("POST", `/v1/endpoints/${id}/pause`);
+    answer = async () => 204;
+    await api("POST", `/v1/endpoints/${id}/resume`);
+    await untilCachesExpired(Date.now());
+    timeOut();
+    await vi.waitFor(() => expect(at("/hung")).toHaveLength(20), WAIT);
+    expect(at("/hung").slice(10).map(({ attempt }) => attempt)).toEqual(Array(10).fill(2));
+    await vi.waitFor(async () => expect(await rowsOf("hung")).toEqual([]), WAIT);
+  });
 });
 
 describe("an endpoint that wants only so many at once", PATIENCE, () => {
