@@ -55,6 +55,7 @@ export type Counts = {
 
 const CREDENTIALS = { accessKeyId: "AKIDEXAMPLE", secretAccessKey: "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY" };
 const KEYS = { AWS_ACCESS_KEY_ID: CREDENTIALS.accessKeyId, AWS_SECRET_ACCESS_KEY: CREDENTIALS.secretAccessKey, AWS_REGION: "us-east-1" };
+const AFTER_THE_LAST_MS = 1_500;
 /** Beside a part of the run's own length. */
 const QUIET_TIMEOUT_MS = 90_000;
 
@@ -110,10 +111,13 @@ export async function runChaos({ seed, durationMs, say, signal }: ChaosOptions):
     await healAll(world, receiver);
     pullers.push(...startPullers(world, movingMailboxes(world)));
     for (const { puller } of pullers) puller.heal();
-    const quiet = await awaitQuiet(world, QUIET_TIMEOUT_MS + durationMs / 4, say);
+    const isPulledOpen = (): boolean => pullers.some(({ puller }) => puller.unsettled.size > 0);
+    const quiet = await awaitQuiet(world, { timeoutMs: QUIET_TIMEOUT_MS + durationMs / 4, say, isPulledOpen });
     say(quiet ? "quiet: checking" : "it did not become quiet in time: checking");
-    await Promise.all(pullers.map(({ puller }) => puller.stop()));
+    // It says when the last delivery is closed; what comes after that, comes twice, and has the time it needs.
     const history = await readHistory(world, ledgers.sent.filter(({ acknowledgedAtMs }) => acknowledgedAtMs !== null));
+    await delay(AFTER_THE_LAST_MS);
+    await Promise.all(pullers.map(({ puller }) => puller.stop()));
     const unsettled = await Promise.all(pullers.map(async ({ place, puller }) => {
       const id = ledgers.endpoints.get(place)?.id ?? null;
       const deadLetters = id === null || puller.unsettled.size === 0 ? new Set<string>() : await deadLetterIds(sqs.url, id, CREDENTIALS);
