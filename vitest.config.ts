@@ -1,8 +1,29 @@
 import { cloudflareTest, readD1Migrations } from "@cloudflare/vitest-plugin";
-import { defineConfig } from "vitest/config";
+import { defineConfig, type TestProjectInlineConfiguration } from "vitest/config";
+
+type ProjectConfig = TestProjectInlineConfiguration["test"];
 
 /** Keys of the tests alone: any 32 bytes do, and they must not change from one run to the next. */
 const TEST_KEY_RING = `test:${Buffer.alloc(32, 7).toString("base64")}`;
+
+/** Tests of a whole gateway that look at times or memory, or kill it at random moments: nothing else runs beside them. */
+const ALONE = ["chaos", "kill", "rate-limit", "stream-memory"].map((name) => `test/system/${name}.test.ts`);
+
+/** Tests of gateways as users start them, each file with some of its own; they mostly wait. */
+function systemProject(name: string, options: ProjectConfig): TestProjectInlineConfiguration {
+  return {
+    // The protocol's conformance suite brings a Vitest of its own: its tests are to be this one's.
+    resolve: { dedupe: ["vitest"] },
+    test: {
+      name,
+      server: { deps: { inline: ["@durable-streams/server-conformance-tests"] } },
+      environment: "node",
+      testTimeout: 60_000,
+      hookTimeout: 60_000,
+      ...options,
+    },
+  };
+}
 
 export default defineConfig({
   test: {
@@ -30,20 +51,8 @@ export default defineConfig({
         ],
         test: { name: "worker", include: ["test/worker/**/*.test.ts"] },
       },
-      {
-        // The protocol's conformance suite brings a Vitest of its own: its tests are to be this one's.
-        resolve: { dedupe: ["vitest"] },
-        test: {
-          name: "system",
-          server: { deps: { inline: ["@durable-streams/server-conformance-tests"] } },
-          include: ["test/system/**/*.test.ts"],
-          environment: "node",
-          // Each file starts gateways of its own; more than one at a time would only make them slow.
-          fileParallelism: false,
-          testTimeout: 60_000,
-          hookTimeout: 60_000,
-        },
-      },
+      systemProject("system", { include: ["test/system/**/*.test.ts"], exclude: ALONE, maxWorkers: 3, sequence: { groupOrder: 1 } }),
+      systemProject("system-alone", { include: ALONE, fileParallelism: false, sequence: { groupOrder: 2 } }),
     ],
   },
 });

@@ -1,6 +1,6 @@
 import { isolateOf } from "../isolate.ts";
 import { newId } from "../ids.ts";
-import { ATTRIBUTE_HEADER_PREFIX, parseAttributes } from "../messages/attributes.ts";
+import { attributesFromHeaders } from "../messages/attributes.ts";
 import { type Attributes, MAX_BODY_BYTES, type NewMessage } from "../messages/message.ts";
 import { publish } from "../messages/publish.ts";
 import { isReservedTopic, isTarget } from "../messages/topic.ts";
@@ -11,7 +11,7 @@ import { type Caller, isAging, knownCaller } from "./callers.ts";
 import { admitPublish } from "./middleware/admission.ts";
 import { accessLine } from "./middleware/access-log.ts";
 import { takeMessages, takeRequest } from "./middleware/rate-limit.ts";
-import { requestIdOf } from "./middleware/response-headers.ts";
+import { headersOf, requestIdOf } from "./middleware/response-headers.ts";
 import { problemOf } from "./on-error.ts";
 import { PROBLEMS, problemResponse } from "./problem.ts";
 import { requirePayload } from "./publish-limits.ts";
@@ -52,11 +52,12 @@ async function answer(request: Request, plain: Plain, env: Cloudflare.Env, ctx: 
   try {
     admitted = await admitPublish(request, plain.headers.get("content-length"));
     const ofRequests = takeRequest(principal.tenantId, limits, isolateOf(env).config);
-    const attributes = attributesOf(plain.headers);
+    const parsed = attributesFromHeaders(plain.headers);
+    const attributes = parsed.ok ? parsed.attributes : fail(invalid(parsed.errors));
     const body = new Uint8Array(await request.arrayBuffer());
     requirePayload(limits, body);
     const rateLimit = takeMessages(principal.tenantId, limits, 1) ?? ofRequests;
-    const response = await accept(plain, { attributes, body, requestId, rateLimit }, env, ctx);
+    const response = await accept(plain, { attributes, body, requestId, rateLimit, secure: isSecure(request) }, env, ctx);
     countRequest("POST", ROUTE, 202);
     return response;
   } catch (thrown) {
@@ -64,7 +65,7 @@ async function answer(request: Request, plain: Plain, env: Cloudflare.Env, ctx: 
     const { status } = PROBLEMS[problem.code];
     countRequest("POST", ROUTE, status);
     accessLine({ method: "POST", route: ROUTE, status, startedAtMs, requestId, principal });
-    return problemResponse({ ...problem, headers: { ...problem.headers, ...apiHeaders(requestId) } }, requestId);
+    return problemResponse({ ...problem, headers: { ...problem.headers, ...headersOf(requestId, isSecure(request)) } }, requestId);
   } finally {
     admitted?.leave(Date.now());
   }
@@ -75,11 +76,12 @@ type Received = {
   readonly body: Uint8Array;
   readonly requestId: string;
   readonly rateLimit: RateLimitState;
+  readonly secure: boolean;
 };
 
 async function accept(
   { topic, headers, caller }: Plain,
-  { attributes, body, requestId, rateLimit }: Received,
+  { attributes, body, requestId, rateLimit, secure }: Received,
   env: Cloudflare.Env,
   ctx: ExecutionContext,
 ): Promise<Response> {
@@ -100,14 +102,13 @@ async function accept(
       "content-type": "application/json",
       "ratelimit-policy": rateLimit.policy,
       ratelimit: rateLimit.state,
-      ...apiHeaders(requestId),
+      ...headersOf(requestId, secure),
     },
   });
 }
 
-/** An answer that is no page has nothing more to be kept from. */
-function apiHeaders(requestId: string): Record<string, string> {
-  return { "x-request-id": requestId, "x-content-type-options": "nosniff", "cache-control": "no-store" };
+function isSecure({ url }: Request): boolean {
+  return url.startsWith("https:");
 }
 
 function topicOf({ method, url }: Request): string | null {
@@ -124,13 +125,4 @@ function isPlain(headers: ReadonlyMap<string, string>): boolean {
   if (headers.get("content-type")?.toLowerCase().includes("cloudevents") === true) return false;
   for (const name of headers.keys()) if (name.startsWith("ce-")) return false;
   return true;
-}
-
-function attributesOf(headers: ReadonlyMap<string, string>): Attributes {
-  const entries: [string, string][] = [];
-  for (const [name, value] of headers) {
-    if (name.startsWith(ATTRIBUTE_HEADER_PREFIX)) entries.push([name.slice(ATTRIBUTE_HEADER_PREFIX.length), value]);
-  }
-  const parsed = parseAttributes(entries, (name) => `header:${ATTRIBUTE_HEADER_PREFIX}${name}`);
-  return parsed.ok ? parsed.attributes : fail(invalid(parsed.errors));
 }

@@ -26,17 +26,17 @@ export type ParsedAttributes =
  * Reads the `Postern-Attribute-<name>` headers of a publish; values are taken as they are. The runtime reads headers as
  * UTF-8 and puts U+FFFD where they are not: what was sent is lost then, so it is refused.
  */
-export function attributesFromHeaders(headers: Headers): ParsedAttributes {
+export function attributesFromHeaders(headers: Iterable<readonly [name: string, value: string]>): ParsedAttributes {
   const pointerOf = (name: string): string => `header:${ATTRIBUTE_HEADER_PREFIX}${name}`;
   const errors: FieldFault[] = [];
   const entries: [string, string][] = [];
-  headers.forEach((value, name) => {
+  for (const [name, value] of headers) {
     const lower = name.toLowerCase();
-    if (!lower.startsWith(ATTRIBUTE_HEADER_PREFIX)) return;
+    if (!lower.startsWith(ATTRIBUTE_HEADER_PREFIX)) continue;
     const attribute = lower.slice(ATTRIBUTE_HEADER_PREFIX.length);
     entries.push([attribute, value]);
     if (value.includes(REPLACEMENT_CHARACTER)) errors.push({ pointer: pointerOf(attribute), detail: "the value must be UTF-8" });
-  });
+  }
   return errors.length > 0 ? { ok: false, errors } : parseAttributes(entries, pointerOf);
 }
 

@@ -329,6 +329,15 @@ export class Outbox {
     this.#sql.exec("DELETE FROM open_deliveries WHERE offset < ? AND status = 'dead'", offset);
   }
 
+  /** Whether anything is attempted now; then a restart has to find that at once, and not when its claim ends. */
+  isAttempting(nowMs: number): boolean {
+    for (const [key, untilMs] of this.#claims) {
+      if (untilMs > nowMs) return true;
+      this.#claims.delete(key);
+    }
+    return false;
+  }
+
   hasInFlight(): boolean {
     return this.#inFlight.size > 0;
   }

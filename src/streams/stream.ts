@@ -415,7 +415,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     const nowMs = Date.now();
     // The alarm looks at everything again when it runs, so one that comes soon is enough.
     if (this.#alarm.comesBefore(nowMs + WATCH_INTERVAL_MS, nowMs)) return;
-    const busy = this.#outbox.hasInFlight() || !this.#history.isIdle || !this.#sequencer.isIdle;
+    const busy = this.#outbox.hasInFlight() || this.#outbox.isAttempting(nowMs) || !this.#history.isIdle || !this.#sequencer.isIdle;
     const wakes = [atMs, busy ? nowMs + WATCH_INTERVAL_MS : null, this.#outbox.nextWakeMs()];
     wakes.push(this.#retention.nextTrimMs(), this.#replays.nextStepMs(nowMs), this.#archive.nextStepMs(), this.#flow.nextWakeMs());
     this.#alarm.set(Math.min(...wakes.filter((wake) => wake !== null)));

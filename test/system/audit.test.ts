@@ -56,6 +56,11 @@ const ROWS = (receiverUrl: string): Row[] => [
   change("post /v1/tenants/{id}/suspend", "tenant.suspend", () => "/v1/tenants/acme/suspend", undefined, { isOperators: true }),
   change("post /v1/tenants/{id}/resume", "tenant.resume", () => "/v1/tenants/acme/resume", undefined, { isOperators: true }),
   change("delete /v1/tenants/{id}", "tenant.delete", () => "/v1/tenants/acme", undefined, { isOperators: true }),
+  change("put /v1/stream/__ds/subscriptions/{id}", "stream-subscription.create", () => "/v1/stream/__ds/subscriptions/of-streams", { type: "pull-wake", wake_stream: "wakes", pattern: "orders/**" }),
+  change("post /v1/stream/__ds/subscriptions/{id}/streams", "stream-subscription.add-streams", () => "/v1/stream/__ds/subscriptions/of-streams/streams", { streams: ["own-stream"] }),
+  change("delete /v1/stream/__ds/subscriptions/{id}/streams/{path}", "stream-subscription.remove-stream", () => "/v1/stream/__ds/subscriptions/of-streams/streams/own-stream"),
+  change("delete /v1/stream/__ds/subscriptions/{id}", "stream-subscription.delete", () => "/v1/stream/__ds/subscriptions/of-streams"),
+  ...["claim", "ack", "callback", "release"].map((verb) => none(`post /v1/stream/__ds/subscriptions/{id}/${verb}`, "moves a cursor")),
   change("delete /v1/endpoints/{id}", "endpoint.delete", ({ ep }) => `/v1/endpoints/${ep}`),
   ...["events/{topic}", "batch", "commands/{queue}/{method}", "queries/{queue}/{method}", "direct/{node}", "messages/{id}/reply"].map((path) => none(`post /v1/${path}`, "sends a message")),
   ...["endpoints/{id}", "queues/{queue}"].flatMap((path) => [

@@ -162,6 +162,7 @@ function normalised(text: string, ids: Ids): string {
   const named = Object.entries(ids).sort(([, left], [, right]) => right.length - left.length);
   return named
     .reduce((rest, [name, id]) => rest.replaceAll(id, `<${name}>`), text)
+    .replaceAll(/"durationMs":\d+/g, '"durationMs":<time>')
     .replaceAll(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, "<time>")
     .replaceAll(/\b(ep|sub|msg|dlv|att|src|tok|req|aud|sec|job|pco)_[0-9a-z]{26}\b/g, "<$1>")
     .replaceAll(/\b(pst|pcd|whsec)_[A-Za-z0-9+/=_-]+/g, "<$1>")

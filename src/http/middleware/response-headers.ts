@@ -6,7 +6,8 @@ import type { AppEnv } from "../router.ts";
 /** What we take over from a caller: nothing that could break a log line or a header. */
 const SANE_ID = /^[A-Za-z0-9_.:-]{8,128}$/;
 const NOTHING_TO_LOAD = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
-const TWO_YEARS_SECONDS = 63_072_000;
+/** Two years. */
+const STRICT_TRANSPORT = "max-age=63072000; includeSubDomains";
 
 /**
  * Every request has an id: the caller's `x-request-id` where it is sane, else a new one; the response carries it,
@@ -44,14 +45,27 @@ function writableResponse(c: Context<AppEnv>): Response {
   }
 }
 
+/** What an answer of the API has that nothing else was said of. */
+const KEEPING_TO_ITSELF = {
+  "x-content-type-options": "nosniff",
+  "referrer-policy": "no-referrer",
+  "x-frame-options": "DENY", // for what does not know frame-ancestors
+  "cross-origin-opener-policy": "same-origin",
+  "cross-origin-resource-policy": "same-origin",
+  "content-security-policy": NOTHING_TO_LOAD,
+  "cache-control": "no-store",
+};
+/** What routes may say otherwise of their own answers. */
+const OWN_WORD: ReadonlySet<string> = new Set(["cross-origin-resource-policy", "content-security-policy", "cache-control"]);
+
+/** The headers of every answer, for one that has none of its own. */
+export function headersOf(requestId: string, secure: boolean): Record<string, string> {
+  const headers = { ...KEEPING_TO_ITSELF, "x-request-id": requestId };
+  return secure ? { ...headers, "strict-transport-security": STRICT_TRANSPORT } : headers;
+}
+
 function setHeaders(headers: Headers, requestId: string, secure: boolean): void {
-  headers.set("x-request-id", requestId);
-  headers.set("x-content-type-options", "nosniff");
-  headers.set("referrer-policy", "no-referrer");
-  headers.set("x-frame-options", "DENY"); // for what does not know frame-ancestors
-  headers.set("cross-origin-opener-policy", "same-origin");
-  if (!headers.has("cross-origin-resource-policy")) headers.set("cross-origin-resource-policy", "same-origin");
-  if (!headers.has("content-security-policy")) headers.set("content-security-policy", NOTHING_TO_LOAD);
-  if (!headers.has("cache-control")) headers.set("cache-control", "no-store");
-  if (secure) headers.set("strict-transport-security", `max-age=${TWO_YEARS_SECONDS}; includeSubDomains`);
+  for (const [name, value] of Object.entries(headersOf(requestId, secure))) {
+    if (!OWN_WORD.has(name) || !headers.has(name)) headers.set(name, value);
+  }
 }

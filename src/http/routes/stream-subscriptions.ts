@@ -96,7 +96,7 @@ streamSubscriptions.openapi(put, async (c) => {
   if (!result.ok) return refuseCreation(result.code);
   await linkAll(stub);
   const described = await stub.describe();
-  if (result.created) await audit(c, "create", ref, config);
+  if (result.created) await audit(c, "create", ref, { after: config });
   return c.json(await present(c, described.ok ? described.view : result.view), result.created ? 201 : 200);
 });
 
@@ -107,26 +107,29 @@ streamSubscriptions.openapi(get, async (c) => {
 
 streamSubscriptions.openapi(remove, async (c) => {
   const { ref, stub } = open(c);
+  const before = await linkedBy(stub);
   if (!(await stub.remove()).ok) failUnknown();
-  await audit(c, "delete", ref);
+  await audit(c, "delete", ref, { before });
   return c.body(null, 204);
 });
 
 streamSubscriptions.openapi(addStreams, async (c) => {
   const { ref, stub } = open(c);
   const paths = requirePaths(c.req.valid("json").streams);
+  const before = await linkedBy(stub);
   const added = await stub.addStreams(paths);
   if (!added.ok) return refuseStreams(added.code);
   await linkAll(stub);
-  await audit(c, "add-streams", ref, { streams: paths });
+  await audit(c, "add-streams", ref, { before, after: await linkedBy(stub) });
   return c.body(null, 204);
 });
 
 streamSubscriptions.openapi({ ...removeStream, ...routedStream }, async (c) => {
   const { ref, stub } = open(c);
   const path = requireOwnPath(encodedPath(c), "path:path");
+  const before = await linkedBy(stub);
   if (!(await stub.removeStream(path)).ok) failUnknown();
-  await audit(c, "remove-stream", ref, { stream: path });
+  await audit(c, "remove-stream", ref, { before, after: await linkedBy(stub) });
   return c.body(null, 204);
 });
 
@@ -151,8 +154,20 @@ function encodedPath(c: Context<AppEnv>): string {
   }
 }
 
-function audit(c: Context<AppEnv>, change: string, { id }: SubscriptionRef, after?: unknown): Promise<void> {
-  return recordAudit(c.env.DB, auditEntry(c, { action: `stream-subscription.${change}`, target: id, ...(after === undefined ? {} : { after }) }));
+/** What the subscription is to, for the audit log: its settings, and the streams it is linked to now. */
+async function linkedBy(stub: SubscriptionApi) {
+  const described = await stub.describe();
+  const { config, links, linkCount } = described.ok ? described.view : failUnknown();
+  return { ...config, streams: links.map(({ path }) => path), streamCount: linkCount };
+}
+
+function audit(
+  c: Context<AppEnv>,
+  change: string,
+  { id }: SubscriptionRef,
+  sides: { readonly before?: unknown; readonly after?: unknown },
+): Promise<void> {
+  return recordAudit(c.env.DB, auditEntry(c, { action: `stream-subscription.${change}`, target: id, ...sides }));
 }
 
 function refuseCreation(code: "exists" | "too-many"): never {
