@@ -30,7 +30,7 @@ export type ChaosReport = {
   readonly checks: readonly Check[];
   /** What the run was made of. */
   readonly counts: Counts;
-  /** What the gateway that ran last wrote. */
+  /** What the gateways wrote, one after the other. */
   readonly logs: string;
 };
 
@@ -92,7 +92,7 @@ export async function runChaos({ seed, durationMs, say, signal }: ChaosOptions):
   const gateway = await startGateway({
     env: { ...faultyEnvironment(control), POSTERN_ALLOW_HOSTS: receiver.host, POSTERN_MAILBOX: "sqs", POSTERN_SQS_ENDPOINT: sqs.url, POSTERN_SNS_ENDPOINT: simulator.url, ...KEYS },
   });
-  const world: World = { random, ledgers, gateway, up: Promise.resolve(), stopping: false };
+  const world: World = { random, ledgers, gateway, up: Promise.resolve(), pastLogs: [], stopping: false };
   signal?.addEventListener("abort", () => void world.gateway.dispose().finally(() => process.exit(1)));
   try {
     const { topicArn, sourceId } = await setUp(world, receiver, durationMs);
@@ -124,7 +124,7 @@ export async function runChaos({ seed, durationMs, say, signal }: ChaosOptions):
       return { place, receivesById: puller.unsettled, deadLetters };
     }));
     const checks = runChecks({ ledgers, history, strays: receiver.strays, unsettled, startedAtMs });
-    return { checks, counts: count(world, control, startedAtMs), logs: world.gateway.logs() };
+    return { checks, counts: count(world, control, startedAtMs), logs: [...world.pastLogs, world.gateway.logs()].join("\n--- killed or stopped ---\n") };
   } finally {
     world.stopping = true;
     await world.gateway.dispose();
