@@ -5,6 +5,7 @@ import type { AttemptWorld } from "./delivery/attempt.ts";
 import { clientCertificates } from "./delivery/client-certificates.ts";
 import { createDnsGuard } from "./delivery/dns-guard.ts";
 import { RecentDirectory } from "./delivery/directory.ts";
+import { SendSpacing } from "./delivery/send-spacing.ts";
 import { fillFromPool } from "./random-pool.ts";
 import { RouteTable } from "./messages/route-table.ts";
 import { SharedAppends } from "./streams/shared-appends.ts";
@@ -17,6 +18,7 @@ export type Isolate = {
   readonly directory: RecentDirectory;
   readonly sharedAppends: SharedAppends;
   readonly slots: AttemptSlots;
+  readonly spacing: SendSpacing;
   readonly world: AttemptWorld;
 };
 
@@ -36,6 +38,7 @@ function createIsolate(config: Config, env: Cloudflare.Env): Isolate {
     directory: new RecentDirectory(),
     sharedAppends: new SharedAppends(() => Date.now()),
     slots: new AttemptSlots(() => Date.now()),
+    spacing: new SendSpacing(),
     world: {
       // Called through a closure: `fetch` must not lose its receiver, and tests may replace the global one.
       fetch: (input, init) => fetch(input, init),

@@ -1,3 +1,4 @@
+import { cancelOrphaned } from "./delivery/cancel-orphaned.ts";
 import { recallStranded } from "./delivery/recall-stranded.ts";
 import type { Isolate } from "./isolate.ts";
 import { describeError, log } from "./log.ts";
@@ -33,6 +34,7 @@ export async function maintain(env: Cloudflare.Env, { config, keyRing, world }: 
   const minute = Math.floor(nowMs / MINUTE_MS);
   const tasks = {
     "streams.woken": () => wakeOverdueStreams(env, nowMs),
+    "deliveries.orphaned": () => cancelOrphaned(env),
     "history.pruned": () => pruneHistory(db, nowMs - config.historyRetentionDays * DAY_MS, PRUNE_LIMIT),
     "jobs.pruned": () => pruneJobs(db, nowMs - config.historyRetentionDays * DAY_MS, PRUNE_LIMIT),
     "idempotency-keys.pruned": () => pruneIdempotencyKeys(db, nowMs - DAY_MS, PRUNE_LIMIT),

@@ -9,6 +9,7 @@ import { handOn, type HandedOn } from "./hand-on.ts";
 import type { DeliveryResult } from "./outcome.ts";
 import { pacePushes, type ReserveTurns } from "./pace-pushes.ts";
 import { pause, PushCrew } from "./push-crew.ts";
+import type { SendSpacing } from "./send-spacing.ts";
 
 /** One message to one target, to be attempted now. */
 export type Task = { readonly message: StoredMessage; readonly claim: Claim };
@@ -22,6 +23,7 @@ export type WorkContext = PushContext & {
   readonly streamOf: (name: string) => StreamApi;
   readonly reserveTurns: ReserveTurns;
   readonly permits: PermitGate;
+  readonly spacing: SendSpacing;
   /** The work comes from the queue, not straight from its commit. */
   readonly returning: boolean;
   /** Told of every result as soon as there is one. */

@@ -3,10 +3,12 @@ import type { Slot, SlotRefusal } from "./attempt-slots.ts";
 import { withPermit } from "./cap-concurrency.ts";
 import { CACHE_MAX_AGE_MS } from "./freshness.ts";
 import type { Verdict } from "./outcome.ts";
+import type { SendSpacing } from "./send-spacing.ts";
 
 type CrewContext = PushContext & {
   /** When the endpoints were read. */
   readonly readAtMs: number;
+  readonly spacing: SendSpacing;
 };
 
 const NO_ROOM_DELAY_MS = 1_000;
@@ -32,6 +34,7 @@ export class PushCrew {
 
   /** Resolves when the push is under way, or was deferred. */
   async start(task: PushTask): Promise<void> {
+    if (task.endpoint.rateLimit !== null) await this.#keepApart(task.endpoint.id, task.endpoint.rateLimit);
     const slot = this.#tryAcquire(task) ?? (await this.#awaitRoom(task));
     if (typeof slot === "string") return this.#defer(task, slot);
     // Room took long to come: the endpoint may have been deleted meanwhile (I5).
@@ -54,6 +57,11 @@ export class PushCrew {
     this.#running--;
     this.#onEnd?.();
     this.#onEnd = null;
+  }
+
+  async #keepApart(endpointId: string, perSecond: number): Promise<void> {
+    const { spacing, world } = this.#context;
+    for (let waitMs; (waitMs = spacing.tryStart(endpointId, perSecond, world.now())) > 0; ) await pause(waitMs);
   }
 
   /** Null when there is no room right now. */

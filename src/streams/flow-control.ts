@@ -85,8 +85,8 @@ export class FlowControl {
 
   /** Told of every attempt; what it does to the circuit. */
   settled(endpointId: string, offset: number, outcome: FlowOutcome, nowMs: number): "opened" | "closed" | null {
+    this.ended(endpointId, offset);
     const flow = this.#flows.get(endpointId);
-    if (flow?.underWay.delete(offset) === true) this.#underWay--;
     switch (outcome) {
       case "succeeded":
         this.#windows.get(endpointId)?.succeeded(nowMs);
@@ -100,6 +100,11 @@ export class FlowControl {
         if (flow !== undefined) flow.resumeAtMs = nowMs + BUSY_PAUSE_MS;
         return null;
     }
+  }
+
+  /** Told of an attempt that says nothing of how its endpoint is now. */
+  ended(endpointId: string, offset: number): void {
+    if (this.#flows.get(endpointId)?.underWay.delete(offset) === true) this.#underWay--;
   }
 
   /** How many more may go out now. */

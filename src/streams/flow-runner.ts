@@ -38,6 +38,8 @@ export class FlowRunner {
   readonly #control: FlowControl;
   readonly #parked: Parked;
   readonly #circuits: CircuitRows;
+  /** By endpoint, the offsets of what was under way when it was released last, and still is. */
+  readonly #fromBefore = new Map<string, Set<number>>();
   #timer: ReturnType<typeof setTimeout> | null = null;
 
   constructor(world: FlowWorld) {
@@ -95,6 +97,8 @@ export class FlowRunner {
   /** Takes the result of an attempt; whether its delivery may be sent for again when its time has come. */
   settled(result: DeliveryResult, nowMs: number): boolean {
     const { endpointId, offset, verdict } = result;
+    const isFromBefore = this.#takeFromBefore(result);
+    if (verdict.status === "open" && isFromBefore && this.#control.circuitOf(endpointId) === null) return this.#flowOn(result, nowMs);
     if (verdict.status === "held") this.#forget(endpointId, nowMs);
     else if (isMetered(endpointId)) this.#turn(endpointId, this.#control.settled(endpointId, offset, outcomeOf(result), nowMs), nowMs);
     else if (!this.#control.isFree(endpointId)) this.#control.settled(endpointId, offset, "succeeded", nowMs);
@@ -107,9 +111,30 @@ export class FlowRunner {
   release(endpointId: string, nowMs: number): number {
     if (this.#control.circuitOf(endpointId) !== null) this.#turn(endpointId, "closed", nowMs);
     this.#control.drain(endpointId);
+    const underWay = this.#world.outbox.claimedOffsets(endpointId, nowMs);
+    if (underWay.length > 0) this.#fromBefore.set(endpointId, new Set(underWay));
     const count = this.#parked.all(endpointId, nowMs);
     this.pump(nowMs);
     return count;
+  }
+
+  /** Whether it was an attempt that began before its endpoint was released. */
+  #takeFromBefore({ endpointId, offset, attempt }: DeliveryResult): boolean {
+    const underWay = this.#fromBefore.get(endpointId);
+    if (underWay?.delete(offset) !== true) return false;
+    if (underWay.size === 0) this.#fromBefore.delete(endpointId);
+    return attempt !== undefined;
+  }
+
+  /**
+   * What failed says something of the time before the release: it is no failure of now, and flows with all that waited
+   * then, not by its schedule.
+   */
+  #flowOn({ endpointId, offset }: DeliveryResult, nowMs: number): false {
+    this.#control.drain(endpointId);
+    this.#control.ended(endpointId, offset);
+    this.#parked.now({ endpointId, offset }, nowMs);
+    return false;
   }
 
   isFree(endpointId: string): boolean {

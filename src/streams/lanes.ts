@@ -38,7 +38,10 @@ export class Lanes {
     return isHead;
   }
 
-  /** Puts a delivery back into its lane, at its place in the order of the stream; one that is open there stays as it is. */
+  /**
+   * Puts a delivery back into its lane, at its place in the order of the stream, as one that is new; a head that waits for
+   * its next attempt as well. One that is queued there, or held, stays as it is.
+   */
   reopen(entry: Pick<LogEntry, "offset" | "id" | "timeMs">, { endpointId, key }: Lane, nowMs: number): void {
     this.#sql.exec(
       `INSERT INTO open_deliveries
@@ -46,7 +49,7 @@ export class Lanes {
        VALUES (?1, ?2, ?3, ?4, 'queued', 0, 1, ?5, ?6, NULL)
        ON CONFLICT (offset, endpoint_id) DO UPDATE SET status = 'queued', attempts = 0, sweeps = 0, attempting = 0,
          ordered = 1, lane_key = excluded.lane_key, reopened_at = excluded.reopened_at, next_at = NULL
-         WHERE status = 'dead'`,
+         WHERE status IN ('dead', 'waiting')`,
       entry.offset, endpointId, entry.id, entry.timeMs, key, nowMs,
     );
   }

@@ -163,8 +163,9 @@ export class Outbox {
     return row?.ordered === 1 ? laneOfRow(row) : null;
   }
 
-  /** Opens a delivery again in its lane: it comes when what is before it there has. */
+  /** Opens a delivery again in its lane: it comes when what is before it there has. One under way stays so. */
   reopenOrdered(entry: LogEntry, lane: Lane, nowMs: number): void {
+    if (this.isClaimed({ offset: entry.offset, endpointId: lane.endpointId }, nowMs)) return;
     this.#lanes.reopen(entry, lane, nowMs);
     this.#advance(lane, nowMs);
   }

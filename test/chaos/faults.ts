@@ -86,6 +86,7 @@ async function interrupt(world: World, kind: "kill" | "stop", downMs: number): P
   const { gateway } = world;
   if (kind === "stop") await gateway.stop();
   else await gateway.kill9();
+  world.pastLogs.push(gateway.logs());
   world.ledgers.skews.push({ sinceMs: Date.now(), offsetMs: 0 });
   await delay(downMs);
   world.gateway = await gateway.restart();

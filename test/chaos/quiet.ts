@@ -3,7 +3,9 @@ import type { Ledgers, Sent } from "./ledgers.ts";
 import { ask, insist, type World } from "./world.ts";
 
 /** Nothing came for this long: it is quiet, if nothing is expected any more. */
-const QUIET_MS = 6_000;
+const QUIET_MS = 2_000;
+/** The same where something that was pulled may still come back: longer than it stays invisible. */
+const PULLED_QUIET_MS = 6_000;
 const PAGE = 250;
 const LOOK_EVERY_MS = 500;
 
@@ -53,8 +55,15 @@ export function missing({ sent, arrivals, endpoints }: Ledgers): Missing[] {
 /** How often it is said what is waited for. */
 const SAY_EVERY_MS = 15_000;
 
+export type QuietOptions = {
+  readonly timeoutMs: number;
+  readonly say: (line: string) => void;
+  /** Whether something was pulled that nobody is done with. */
+  readonly isPulledOpen: () => boolean;
+};
+
 /** Waits until everything has come and nothing comes any more; false when that is not so in time. */
-export async function awaitQuiet(world: World, timeoutMs: number, say: (line: string) => void): Promise<boolean> {
+export async function awaitQuiet(world: World, { timeoutMs, say, isPulledOpen }: QuietOptions): Promise<boolean> {
   const { ledgers } = world;
   const deadline = Date.now() + timeoutMs;
   let sayAtMs = Date.now() + SAY_EVERY_MS;
@@ -62,7 +71,7 @@ export async function awaitQuiet(world: World, timeoutMs: number, say: (line: st
   while (Date.now() < deadline) {
     await delay(LOOK_EVERY_MS);
     const lastAtMs = ledgers.arrivals.at(-1)?.atMs ?? 0;
-    if (Date.now() - lastAtMs < QUIET_MS) continue;
+    if (Date.now() - lastAtMs < (isPulledOpen() ? PULLED_QUIET_MS : QUIET_MS)) continue;
     const open = missing(ledgers).filter(({ sent }) => !dead.has(sent));
     if (open.length === 0) return true;
     if (Date.now() > sayAtMs) {

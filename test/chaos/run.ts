@@ -30,7 +30,7 @@ export type ChaosReport = {
   readonly checks: readonly Check[];
   /** What the run was made of. */
   readonly counts: Counts;
-  /** What the gateway that ran last wrote. */
+  /** What the gateways wrote, one after the other. */
   readonly logs: string;
 };
 
@@ -55,6 +55,7 @@ export type Counts = {
 
 const CREDENTIALS = { accessKeyId: "AKIDEXAMPLE", secretAccessKey: "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY" };
 const KEYS = { AWS_ACCESS_KEY_ID: CREDENTIALS.accessKeyId, AWS_SECRET_ACCESS_KEY: CREDENTIALS.secretAccessKey, AWS_REGION: "us-east-1" };
+const AFTER_THE_LAST_MS = 1_500;
 /** Beside a part of the run's own length. */
 const QUIET_TIMEOUT_MS = 90_000;
 
@@ -91,7 +92,7 @@ export async function runChaos({ seed, durationMs, say, signal }: ChaosOptions):
   const gateway = await startGateway({
     env: { ...faultyEnvironment(control), POSTERN_ALLOW_HOSTS: receiver.host, POSTERN_MAILBOX: "sqs", POSTERN_SQS_ENDPOINT: sqs.url, POSTERN_SNS_ENDPOINT: simulator.url, ...KEYS },
   });
-  const world: World = { random, ledgers, gateway, up: Promise.resolve(), stopping: false };
+  const world: World = { random, ledgers, gateway, up: Promise.resolve(), pastLogs: [], stopping: false };
   signal?.addEventListener("abort", () => void world.gateway.dispose().finally(() => process.exit(1)));
   try {
     const { topicArn, sourceId } = await setUp(world, receiver, durationMs);
@@ -110,17 +111,20 @@ export async function runChaos({ seed, durationMs, say, signal }: ChaosOptions):
     await healAll(world, receiver);
     pullers.push(...startPullers(world, movingMailboxes(world)));
     for (const { puller } of pullers) puller.heal();
-    const quiet = await awaitQuiet(world, QUIET_TIMEOUT_MS + durationMs / 4, say);
+    const isPulledOpen = (): boolean => pullers.some(({ puller }) => puller.unsettled.size > 0);
+    const quiet = await awaitQuiet(world, { timeoutMs: QUIET_TIMEOUT_MS + durationMs / 4, say, isPulledOpen });
     say(quiet ? "quiet: checking" : "it did not become quiet in time: checking");
-    await Promise.all(pullers.map(({ puller }) => puller.stop()));
+    // It says when the last delivery is closed; what comes after that, comes twice, and has the time it needs.
     const history = await readHistory(world, ledgers.sent.filter(({ acknowledgedAtMs }) => acknowledgedAtMs !== null));
+    await delay(AFTER_THE_LAST_MS);
+    await Promise.all(pullers.map(({ puller }) => puller.stop()));
     const unsettled = await Promise.all(pullers.map(async ({ place, puller }) => {
       const id = ledgers.endpoints.get(place)?.id ?? null;
       const deadLetters = id === null || puller.unsettled.size === 0 ? new Set<string>() : await deadLetterIds(sqs.url, id, CREDENTIALS);
       return { place, receivesById: puller.unsettled, deadLetters };
     }));
     const checks = runChecks({ ledgers, history, strays: receiver.strays, unsettled, startedAtMs });
-    return { checks, counts: count(world, control, startedAtMs), logs: world.gateway.logs() };
+    return { checks, counts: count(world, control, startedAtMs), logs: [...world.pastLogs, world.gateway.logs()].join("\n--- killed or stopped ---\n") };
   } finally {
     world.stopping = true;
     await world.gateway.dispose();

@@ -9,6 +9,8 @@ export type World = {
   readonly ledgers: Ledgers;
   /** The gateway as it runs now; after a kill another one, at the same address and on the same data. */
   gateway: Gateway;
+  /** What those before it wrote. */
+  readonly pastLogs: string[];
   /** Settles when the gateway runs again; resolved while it does. */
   up: Promise<void>;
   /** True once traffic is to end. */

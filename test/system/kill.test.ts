@@ -1,10 +1,12 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { expect, it } from "vitest";
+import { runKills } from "../chaos/kills.ts";
 import { call, createEndpoint } from "./api.ts";
 import { startGateway } from "./gateway.ts";
 import { status, startReceiver } from "./receiver.ts";
 
-const ROUNDS = 5;
+const ROUNDS = 4;
+const KILLS_AFTER_A_2XX = 4;
 const PUBLISHERS = 8;
 
 /** Publishes until the gateway is gone; what got a 2xx is what was promised. */
@@ -62,3 +64,10 @@ it(
   },
   240_000,
 );
+
+// `npm run chaos -- --kills 100` is the same on a larger scale.
+it("delivers what got a 2xx when it is killed with -9 within 50 ms of it", async () => {
+  const { acknowledged, delivered, lost } = await runKills({ seed: String(Date.now()), rounds: KILLS_AFTER_A_2XX, say: () => undefined });
+  expect(lost).toEqual([]);
+  expect([acknowledged, delivered]).toEqual([2 * KILLS_AFTER_A_2XX, 2 * KILLS_AFTER_A_2XX]);
+}, 180_000);

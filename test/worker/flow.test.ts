@@ -3,6 +3,9 @@ import { env, exports } from "cloudflare:workers";
 import { afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { z } from "zod";
 import { untilCachesExpired } from "../../src/delivery/freshness.ts";
+import { isolateOf } from "../../src/isolate.ts";
+import { maintain } from "../../src/maintenance.ts";
+import { streamStub } from "../../src/streams/stub.ts";
 
 const bindings = z
   .object({ POSTERN_ADMIN_TOKEN: z.string(), TEST_MIGRATIONS: z.array(z.custom<D1Migration>()) })
@@ -170,6 +173,43 @@ describe("a backlog", PATIENCE, () => {
     expect(most).toBeLessThanOrEqual(16);
     expect(new Set(at("/resumed").map(({ id: message }) => message)).size).toBe(400);
     await vi.waitFor(async () => expect(await rowsOf("resumed")).toEqual([]), WAIT);
+  });
+
+  it("of an endpoint that hung has with it, once it is resumed, what was under way then and failed", async () => {
+    const id = await subscribe("/hung", ["hung"], { timeoutSeconds: 30, retrySchedule: [3_600, 3_600] });
+    const { promise: timeout, resolve: timeOut } = Promise.withResolvers<void>();
+    answer = async () => timeout.then(() => 503);
+    await publishAll("hung", 10);
+    await vi.waitFor(() => expect(at("/hung")).toHaveLength(10), WAIT);
+    await api("POST", `/v1/endpoints/${id}/pause`);
+    answer = async () => 204;
+    await api("POST", `/v1/endpoints/${id}/resume`);
+    await untilCachesExpired(Date.now() + 500); // what waits is let flow once more after a second
+    timeOut();
+    await vi.waitFor(() => expect(at("/hung")).toHaveLength(20), WAIT);
+    expect(at("/hung").slice(10).map(({ attempt }) => attempt)).toEqual(Array(10).fill(2));
+    await vi.waitFor(async () => expect(await rowsOf("hung")).toEqual([]), WAIT);
+  });
+});
+
+describe("an endpoint that was deleted", PATIENCE, () => {
+  it("has what is open cancelled within a minute, also when nobody told the streams", async () => {
+    const id = await subscribe("/orphan", ["orphan"], { retrySchedule: [86_400] });
+    answer = async () => 503;
+    await publishAll("orphan", 3);
+    await vi.waitFor(async () => expect((await rowsOf("orphan")).filter(({ attempts }) => attempts === 1)).toHaveLength(3), WAIT);
+    await streamStub(env.STREAMS, "default/topics/orphan").flushHistory("default/topics/orphan");
+    const { data: [message] } = await api("GET", "/v1/messages?topic=orphan");
+    expect((await api("GET", `/v1/messages/${message.id}/deliveries`)).data[0]).toMatchObject({ status: "open", attempts: [{ statusCode: 503 }] });
+    // as by a process that is killed right after it
+    await env.DB.prepare("DELETE FROM endpoints WHERE id = ?").bind(id).run();
+    await maintain(env, isolateOf(env), Date.now());
+    await vi.waitFor(async () => expect(await rowsOf("orphan")).toEqual([]), WAIT);
+    await vi.waitFor(async () => {
+      const { data } = await api("GET", `/v1/messages/${message.id}/deliveries`);
+      expect(data[0]).toMatchObject({ status: "cancelled", reason: "The endpoint was deleted." });
+    }, WAIT);
+    expect(at("/orphan")).toHaveLength(3);
   });
 });
 

@@ -53,6 +53,17 @@ describe("the lanes of an ordered endpoint", () => {
     expect(lanes.advance(lane(), 0)).toEqual({ offset: 2, endpointId: EP, reopenedAtMs: 2_000 });
   });
 
+  it("give a head that waits for its next attempt another one now, when it is opened again", () => {
+    const { sql, lanes, add } = openLanes();
+    add(0);
+    add(1);
+    sql.exec("UPDATE open_deliveries SET attempts = 1, attempting = 0, next_at = 86400000 WHERE offset = 0");
+    lanes.reopen(entry(1), lane(), 1_000);
+    expect(lanes.advance(lane(), 0)).toBeNull();
+    lanes.reopen(entry(0), lane(), 1_000);
+    expect(lanes.advance(lane(), 0)).toEqual({ offset: 0, endpointId: EP, reopenedAtMs: 1_000 });
+  });
+
   it("find a head and the next one by their index, however many wait", () => {
     const { sql } = openLanes();
     const plan = sql.exec(
