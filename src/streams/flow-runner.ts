@@ -111,7 +111,8 @@ export class FlowRunner {
   release(endpointId: string, nowMs: number): number {
     if (this.#control.circuitOf(endpointId) !== null) this.#turn(endpointId, "closed", nowMs);
     this.#control.drain(endpointId);
-    const underWay = this.#world.outbox.claimedOffsets(endpointId, nowMs);
+    // of a queue another member has its turn, by the schedule
+    const underWay = isMetered(endpointId) ? this.#world.outbox.claimedOffsets(endpointId, nowMs) : [];
     if (underWay.length > 0) this.#fromBefore.set(endpointId, new Set(underWay));
     const count = this.#parked.all(endpointId, nowMs);
     this.pump(nowMs);
