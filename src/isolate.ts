@@ -35,7 +35,7 @@ function createIsolate(config: Config, env: Cloudflare.Env): Isolate {
     routes: new RouteTable(),
     directory: new RecentDirectory(),
     sharedAppends: new SharedAppends(() => Date.now()),
-    slots: new AttemptSlots(),
+    slots: new AttemptSlots(() => Date.now()),
     world: {
       // Called through a closure: `fetch` must not lose its receiver, and tests may replace the global one.
       fetch: (input, init) => fetch(input, init),

@@ -1,13 +1,15 @@
-/** Attempts that may still get a quick answer, per isolate; measured: more opens sockets without gaining speed. */
-const MAX_QUICK_ATTEMPTS = 64;
+/** Attempts that may still get a quick answer, per isolate: more than a stream has out at once, so that few ever wait. */
+const MAX_QUICK_ATTEMPTS = 320;
 /** Of which one endpoint may have this many: there is always room for others, however much waits for it (I6). */
-const MAX_QUICK_PER_ENDPOINT = 56;
+const MAX_QUICK_PER_ENDPOINT = 64;
 /** All attempts, slow ones included: bounds sockets and memory. */
-const MAX_ATTEMPTS = 1024;
+const MAX_ATTEMPTS = 2048;
 /** Slow attempts of one endpoint; beyond it, that endpoint waits and leaves the room to the others (I6). */
 const MAX_SLOW_PER_ENDPOINT = 32;
-/** An attempt without an answer after this long counts as slow. */
-const SLOW_AFTER_MS = 300;
+/** An attempt without an answer after this long counts as slow; later where all take long, for then it is us. */
+const SLOW_AFTER_MS = { atLeast: 300, atMost: 2_000, timesTheUsual: 4 } as const;
+/** Of each attempt that ends, in what is usual. */
+const SHARE_OF_USUAL = 0.02;
 /** No attempt lasts this long: its request was killed and could not give the slot back. */
 const ABANDONED_AFTER_MS = 60_000;
 
@@ -21,7 +23,8 @@ type Holder = { readonly endpointId: string; readonly sinceMs: number };
 /**
  * The bound on attempts in flight in one isolate. It is only ever tried, never waited on: a stateless request that
  * waits for another one's promise is taken for hung. An attempt that turns slow gives its place among the quick
- * ones back, so that endpoints that hang can not use up the room of those that answer.
+ * ones back, so that endpoints that hang can not use up the room of those that answer. What is slow is seen from what
+ * attempts usually take: in an isolate that is itself behind, no endpoint is blamed for it.
  */
 export class AttemptSlots {
   /** Both in the order of acquisition, so that the oldest come first. */
@@ -30,8 +33,14 @@ export class AttemptSlots {
   readonly #quickPerEndpoint = new Map<string, number>();
   readonly #slowPerEndpoint = new Map<string, number>();
 
+  readonly #now: () => number;
+  #usualMs = 0;
   #isClosed = false;
   #lastReleasedAtMs = 0;
+
+  constructor(now: () => number) {
+    this.#now = now;
+  }
 
   get isClosed(): boolean {
     return this.#isClosed;
@@ -62,15 +71,22 @@ export class AttemptSlots {
     add(this.#quickPerEndpoint, endpointId, 1);
     return {
       release: () => {
-        this.#lastReleasedAtMs = Date.now();
-        if (!this.#releaseQuick(holder)) this.#releaseSlow(holder);
+        const endedAtMs = this.#now();
+        this.#lastReleasedAtMs = endedAtMs;
+        if (this.#releaseQuick(holder) || this.#releaseSlow(holder)) this.#learn(endedAtMs - holder.sinceMs);
       },
     };
   }
 
+  #learn(tookMs: number): void {
+    this.#usualMs += (Math.min(tookMs, SLOW_AFTER_MS.atMost) - this.#usualMs) * SHARE_OF_USUAL;
+  }
+
   #age(nowMs: number): void {
+    const { atLeast, atMost, timesTheUsual } = SLOW_AFTER_MS;
+    const slowAfterMs = Math.min(atMost, Math.max(atLeast, this.#usualMs * timesTheUsual));
     for (const holder of this.#quick) {
-      if (nowMs - holder.sinceMs < SLOW_AFTER_MS) break;
+      if (nowMs - holder.sinceMs < slowAfterMs) break;
       this.#releaseQuick(holder);
       this.#slow.add(holder);
       add(this.#slowPerEndpoint, holder.endpointId, 1);
@@ -87,8 +103,10 @@ export class AttemptSlots {
     return isQuick;
   }
 
-  #releaseSlow(holder: Holder): void {
-    if (this.#slow.delete(holder)) add(this.#slowPerEndpoint, holder.endpointId, -1);
+  #releaseSlow(holder: Holder): boolean {
+    const isSlow = this.#slow.delete(holder);
+    if (isSlow) add(this.#slowPerEndpoint, holder.endpointId, -1);
+    return isSlow;
   }
 }
 

@@ -9,6 +9,12 @@ import type { Wrangler } from "./wrangler-file.ts";
 /** The socket that serves the gateway, by its name on the control descriptor. */
 export const GATEWAY_SOCKET = "gateway";
 
+/**
+ * Room for what a burst of requests leaves behind before it is collected. V8 lets it grow only with what survives, which
+ * here is little, and so collected again and again: an eighth of the gateway's CPU (npm run bench).
+ */
+const V8_FLAGS = ["--min-semi-space-size=16", "--max-semi-space-size=32"];
+
 const DRAIN_ENTRYPOINT = "Drain";
 
 /** A Worker beside the gateway in the same process, on a socket of its own. */
@@ -58,6 +64,7 @@ export function workerdConfig(wrangler: Wrangler, options: WorkerdOptions): stri
 export function gatewayConfig(wrangler: Wrangler, options: WorkerdOptions): CapnpValue {
   const { companions, certificates = [] } = options;
   return {
+    v8Flags: V8_FLAGS,
     services: [
       { name: STATE_DISK, disk: { path: options.stateDir, writable: true } },
       network("internet", options),

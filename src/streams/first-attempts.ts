@@ -12,6 +12,7 @@ const MAX_GROUP_TARGETS = 64;
 const MAX_GROUP_BYTES = 4 * 1024 * 1024;
 /** Targets in calls that have not come back; beyond it commits wait, which is what slows publishers down. */
 const MAX_TARGETS_OUT = 256;
+const MAX_BYTES_OUT = 32 * 1024 * 1024;
 /** A call that failed as a whole made no known attempt. */
 const RETRY_CALL_MS = 3_000;
 
@@ -20,6 +21,7 @@ export class FirstAttempts {
   readonly #deliverer: DelivererApi;
   readonly #apply: (results: readonly DeliveryResult[]) => void;
   #out = 0;
+  #bytesOut = 0;
   #waiting: (() => void) | null = null;
 
   constructor(deliverer: DelivererApi, apply: (results: readonly DeliveryResult[]) => void) {
@@ -29,7 +31,7 @@ export class FirstAttempts {
 
   /** Resolves when there is room for another group. Calls come back within a soft deadline, so this is short. */
   async room(): Promise<void> {
-    if (this.#out < MAX_TARGETS_OUT) return;
+    if (this.#out < MAX_TARGETS_OUT && this.#bytesOut < MAX_BYTES_OUT) return;
     await new Promise<void>((resolve) => (this.#waiting = resolve));
   }
 
@@ -48,7 +50,7 @@ export class FirstAttempts {
     let targets = 0;
     let bytes = 0;
     const send = (): void => {
-      if (group.length > 0) void this.#deliver({ stream, work: group }, targets);
+      if (group.length > 0) void this.#deliver({ stream, work: group }, targets, bytes);
       group = [];
       targets = 0;
       bytes = 0;
@@ -78,18 +80,19 @@ export class FirstAttempts {
     for (const one of work) {
       const size = one.message.body.length;
       if (group.length > 0 && (group.length >= MAX_GROUP_TARGETS || bytes + size > MAX_GROUP_BYTES)) {
-        void this.#deliver({ stream, work: group }, group.length);
+        void this.#deliver({ stream, work: group }, group.length, bytes);
         group = [];
         bytes = 0;
       }
       group.push(one);
       bytes += size;
     }
-    if (group.length > 0) void this.#deliver({ stream, work: group }, group.length);
+    if (group.length > 0) void this.#deliver({ stream, work: group }, group.length, bytes);
   }
 
-  async #deliver(group: DeliveryGroup, targets: number): Promise<void> {
+  async #deliver(group: DeliveryGroup, targets: number, bytes: number): Promise<void> {
     this.#out += targets;
+    this.#bytesOut += bytes;
     let results: readonly DeliveryResult[];
     try {
       results = await this.#deliverer.deliver(group);
@@ -98,6 +101,7 @@ export class FirstAttempts {
       results = deferAll(group.work, Date.now() + RETRY_CALL_MS);
     }
     this.#out -= targets;
+    this.#bytesOut -= bytes;
     this.#waiting?.();
     this.#waiting = null;
     this.#apply(results);

@@ -2,6 +2,7 @@
 using Workerd = import "/workerd/workerd.capnp";
 
 const config :Workerd.Config = (
+  v8Flags = ["--min-semi-space-size=16", "--max-semi-space-size=32"],  # as the gateway has them
   services = [
     (name = "state", disk = (writable = true)),  # where: --directory-path state=…
     (name = "internet", network = (allow = ["public", "127.0.0.1/32"])),
