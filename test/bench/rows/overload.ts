@@ -8,8 +8,9 @@ import { sustainedPerSecond } from "./throughput.ts";
 
 const TOPIC = "bench.overload";
 const OVERLOAD_FACTOR = 3;
-/** Enough for what is let in to wait for its answer, and the rest for its refusal. */
-const MAX_CONNECTIONS = 8_000;
+/** Enough for what is let in to wait for its answer, and the rest for its refusal; to open one takes time as well. */
+const MAX_CONNECTIONS = 4_000;
+const SECONDS_FACTOR = 1.5;
 const PROBES_PER_SECOND = 50;
 /** How long the probes go on after the overload. */
 const RECOVERY_SECONDS = 10;
@@ -31,9 +32,10 @@ export const overload: Row = {
       return measure({ ...bench, generator }, { system: bench.gateway, subscribers, tag, pacing, requests, messagesPerRequest: 1 });
     };
     try {
+      const overloadSeconds = seconds * SECONDS_FACTOR;
       const [overloaded, probed] = await Promise.all([
-        load(bench.generator, { kind: "open", perSecond, seconds, maxConnections: MAX_CONNECTIONS }),
-        load(prober, { kind: "open", perSecond: PROBES_PER_SECOND, seconds: seconds + RECOVERY_SECONDS }),
+        load(bench.generator, { kind: "open", perSecond, seconds: overloadSeconds, maxConnections: MAX_CONNECTIONS }),
+        load(prober, { kind: "open", perSecond: PROBES_PER_SECOND, seconds: overloadSeconds + RECOVERY_SECONDS }),
       ]);
       return reportOf(perSecond, { capacity, calm, overloaded, probed });
     } finally {
