@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { countingEnvironment, readUnits, runCron } from "../counting/counting.ts";
 import { combineUnits, type Units, type UnitsAnswer } from "../counting/units.ts";
-import { type Bench, BODY_BYTES, newSubscribers, newTag, publishing, warmUpOf } from "../fixture.ts";
+import { type Bench, BODY_BYTES, CONNECTIONS, newSubscribers, newTag, publishing, warmUpOf } from "../fixture.ts";
 import type { Gateway } from "../gateway.ts";
 import type { Pacing } from "../load/generator.ts";
 import { measure, type Measurement } from "../measure.ts";
@@ -30,6 +30,7 @@ const FANOUTS = [1, 10] as const;
 const AFTER_RETENTION_MS = 400 * 24 * 60 * 60 * 1000;
 /** The most of it that a cron run removes is a part. */
 const MAX_CRON_RUNS = 5;
+const WARM_UP_SECONDS = 2;
 /** The last delivery came within this after the load: else deliveries piled up. */
 const KEPT_UP_WITHIN_MS = 1000;
 const QUIET_MS = 1000;
@@ -83,7 +84,11 @@ export const cost: Row = {
 
 async function measureMode(bench: Bench, gateway: Gateway, mode: Mode): Promise<Measured[]> {
   const subscribers = new Map(FANOUTS.map((fanout) => [fanout, newSubscribers(bench.receiver, fanout)]));
-  for (const [fanout, those] of subscribers) await gateway.subscribe(topicOf(fanout), those);
+  for (const [fanout, those] of subscribers) {
+    await gateway.subscribe(topicOf(fanout), those);
+    // So that its code is as far compiled as that of a gateway which has run for a while.
+    await publish(bench, { gateway, mode, subscribers }, fanout, { kind: "closed", connections: CONNECTIONS, seconds: WARM_UP_SECONDS });
+  }
   await runCron(gateway.port, Date.now());
   const before = await settledUnits(gateway);
   const cron = since(before, await runCron(gateway.port, Date.now()));
