@@ -47,6 +47,8 @@ export type Measurement = {
   /** Of the system's whole process tree, until it was quiet again, by delivery; null where it can not be read. */
   readonly cpuMsPerDelivery: number | null;
   readonly refusal: string | null;
+  /** What was due and never sent, in an overload. */
+  readonly unsent: number;
   /** Answers 503, and how many of them said when to come again. */
   readonly unavailable: number;
   readonly withRetryAfter: number;
@@ -151,6 +153,7 @@ function tally(load: Load, sendings: Sendings, arrivals: Arrivals, capacity: num
     drainMs: lastArrivalMs - endedAtMs,
     cpuMsPerDelivery: cpuMs === null || delivered === 0 ? null : cpuMs / delivered,
     refusal: sendings.refusal,
+    unsent: sendings.unsent,
     unavailable: sendings.unavailable,
     withRetryAfter: sendings.withRetryAfter,
   };

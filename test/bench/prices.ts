@@ -2,10 +2,8 @@ import type { Units } from "./counting/units.ts";
 
 /** What is billed. */
 export type Usage = Units & {
-  /** Of all processes of the gateway: more than is billed, for the local D1 and queue are in it. */
+  /** In user mode, of all processes of the gateway: more than is billed, for the local D1 and queue are in it. */
   readonly cpuMs: number;
-  /** Memory of the objects in use, from the first request to the last. */
-  readonly objectGbSeconds: number;
 };
 
 /**
@@ -18,15 +16,20 @@ export const LIST_PRICES: Readonly<Record<keyof Usage, number>> = {
   objectRequests: 0.15,
   objectRowsRead: 0.001,
   objectRowsWritten: 1,
-  objectGbSeconds: 12.5,
   d1RowsRead: 0.001,
   d1RowsWritten: 1,
   queueOperations: 0.4,
   sqsCalls: 0.4,
 };
 
-/** What one object in memory is billed as. */
-export const OBJECT_GB = 0.128;
+/** What an object in memory is billed as, and at which price: dollars per million GB-seconds. */
+const OBJECT_GB = 0.128;
+const OBJECT_GB_SECONDS_PRICE = 12.5;
+
+/** What so many objects cost that stay in memory for a million messages at this rate, dollars. */
+export function memoryDollarsPerMillion(objects: number, perSecond: number): number {
+  return (objects * OBJECT_GB * OBJECT_GB_SECONDS_PRICE) / perSecond;
+}
 
 /** What one message's usage costs a million times, dollars. */
 export function dollarsPerMillion(usage: Usage): number {

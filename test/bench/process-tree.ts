@@ -4,11 +4,16 @@ import { cpus } from "node:os";
 /** `USER_HZ`, the unit of /proc/<pid>/stat: 100 on every Linux that user space sees. */
 const TICKS_PER_SECOND = 100;
 
-type Process = { readonly pid: number; readonly parent: number; readonly cpuMs: number };
+type Process = { readonly pid: number; readonly parent: number; readonly cpuMs: number; readonly userMs: number };
 
 /** CPU milliseconds, user and system, that a process and all its descendants have used; null where there is no /proc. */
 export function treeCpuMs(rootPid: number): number | null {
   return treeOf(rootPid)?.reduce((total, { cpuMs }) => total + cpuMs, 0) ?? null;
+}
+
+/** As {@link treeCpuMs}, without what the kernel did for them, such as sending and syncing. */
+export function treeUserMs(rootPid: number): number | null {
+  return treeOf(rootPid)?.reduce((total, { userMs }) => total + userMs, 0) ?? null;
 }
 
 /** The pids of a process's children and of theirs; empty where there is no /proc. */
@@ -52,6 +57,7 @@ function readProcess(pid: number): Process | null {
     return null; // it ended between the listing and now
   }
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  const ticks = Number(fields[11]) + Number(fields[12]);
-  return { pid, parent: Number(fields[1]), cpuMs: (ticks * 1000) / TICKS_PER_SECOND };
+  const userMs = (Number(fields[11]) * 1000) / TICKS_PER_SECOND;
+  const systemMs = (Number(fields[12]) * 1000) / TICKS_PER_SECOND;
+  return { pid, parent: Number(fields[1]), cpuMs: userMs + systemMs, userMs };
 }

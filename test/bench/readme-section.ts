@@ -80,10 +80,10 @@ function loadTable(points: readonly LoadPoint[]): string[] {
 function costTable(costs: readonly Cost[]): string[] {
   const known = costs.filter((one, index) => costs.findIndex((other) => caseOf(other) === caseOf(one)) === index);
   return [
-    "| history | fan-out | messages/s | dollars per million | and when removed |",
-    "| --- | --- | --- | --- | --- |",
-    ...known.map(({ history, fanout, perSecond, keptUp, dollars, laterDollars }) =>
-      `| ${history} | ${fanout} | ${perSecond}${keptUp ? "" : ", an overload here"} | ${dollars.toFixed(2)} | ${laterDollars.toFixed(2)} |`),
+    "| history | fan-out | messages/s | dollars per million | objects' memory | later, removing it |",
+    "| --- | --- | --- | --- | --- | --- |",
+    ...known.map(({ history, fanout, perSecond, keptUp, dollars, memoryDollars, laterDollars }) =>
+      `| ${history} | ${fanout} | ${perSecond}${keptUp ? "" : ", an overload here"} | ${dollars.toFixed(2)} | ${memoryDollars.toFixed(2)} | ${laterDollars.toFixed(2)} |`),
   ];
 }
 

@@ -5,7 +5,7 @@ import type { GeneratorAnswer, Job, Pacing, Requests, Sendings } from "./generat
 import { headerOf } from "./http1.ts";
 import { restamp } from "./stamp.ts";
 
-/** Unless a job says otherwise. */
+/** Connections an open loop may have open before a request has to wait for one; the wait counts as latency. */
 const MAX_OPEN_CONNECTIONS = 512;
 const ANSWER_DEADLINE_MS = 20_000;
 /** `setTimeout` is late by up to about a millisecond, so below this rate the last stretch is spent looking at the clock. */
@@ -14,6 +14,7 @@ const TIMER_SLACK_MS = 1.5;
 
 type Log = {
   count: number;
+  unsent: number;
   unanswered: number;
   refusal: string | null;
   unavailable: number;
@@ -26,6 +27,7 @@ type Log = {
 async function run(job: Job): Promise<Sendings> {
   const log: Log = {
     count: 0,
+    unsent: 0,
     unanswered: 0,
     refusal: null,
     unavailable: 0,
@@ -43,6 +45,7 @@ async function run(job: Job): Promise<Sendings> {
   for (const connection of connections) connection.close();
   return {
     count: log.count,
+    unsent: log.unsent,
     sentAtMs: log.sentAtMs.subarray(0, log.count),
     answeredAtMs: log.answeredAtMs.subarray(0, log.count),
     status: log.status.subarray(0, log.count),
@@ -131,7 +134,7 @@ function openLoop(job: Job, pacing: Pacing & { kind: "open" }, log: Log, connect
   let due = 0;
 
   const dispatch = (index: number): void => {
-    const lane = idle.pop() ?? openLane(job, pacing.maxConnections ?? MAX_OPEN_CONNECTIONS, connections);
+    const lane = idle.pop() ?? openLane(job, pacing.overloadConnections ?? MAX_OPEN_CONNECTIONS, connections);
     if (lane === null) {
       waiting.push(index);
       return;
@@ -142,7 +145,14 @@ function openLoop(job: Job, pacing: Pacing & { kind: "open" }, log: Log, connect
       if (next !== undefined) dispatch(next);
     });
   };
-  return new Promise((resolve) => {
+  const end = (): void => {
+    if (pacing.overloadConnections === undefined) return;
+    // The last of all, for whoever waits is served in turn.
+    log.unsent = waiting.length;
+    log.count -= waiting.length;
+    waiting.length = 0;
+  };
+  return new Promise<void>((resolve) => {
     const tick = (): void => {
       while (due < total && startAtMs + due * intervalMs <= nowMs()) {
         due += 1;
@@ -154,7 +164,7 @@ function openLoop(job: Job, pacing: Pacing & { kind: "open" }, log: Log, connect
       sleepUntil(startAtMs + due * intervalMs, pacing.perSecond, tick);
     };
     tick();
-  });
+  }).then(end);
 }
 
 function openLane(job: Job, maxConnections: number, connections: Connection[]): Lane | null {

@@ -12,8 +12,8 @@ export type Pacing =
       readonly kind: "open";
       readonly perSecond: number;
       readonly seconds: number;
-      /** The most that may be open before a request has to wait for one; the wait counts as latency. Absent: 512. */
-      readonly maxConnections?: number;
+      /** An overload: so many connections may be open, not 512, and what found none by the end is never sent. */
+      readonly overloadConnections?: number;
     }
   | { readonly kind: "closed"; readonly connections: number; readonly seconds: number };
 
@@ -31,6 +31,8 @@ export type Job = { readonly port: number; readonly capacity: number; readonly p
 /** By request, in the order they left. */
 export type Sendings = {
   readonly count: number;
+  /** What was due and never sent. */
+  readonly unsent: number;
   /** When the request left, or in an open loop was to leave. */
   readonly sentAtMs: Float64Array;
   /** 0: never. */

@@ -1,12 +1,12 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { countingEnvironment, readUnits, runCron } from "../counting/counting.ts";
 import { combineUnits, type Units, type UnitsAnswer } from "../counting/units.ts";
-import { type Bench, BODY_BYTES, newSubscribers, newTag, publishing, warmUpOf } from "../fixture.ts";
+import { type Bench, BODY_BYTES, CONNECTIONS, newSubscribers, newTag, publishing, warmUpOf } from "../fixture.ts";
 import type { Gateway } from "../gateway.ts";
 import type { Pacing } from "../load/generator.ts";
 import { measure, type Measurement } from "../measure.ts";
-import { addUsage, dollarsPerMillion, OBJECT_GB, perMessage, type Usage } from "../prices.ts";
-import { treeCpuMs } from "../process-tree.ts";
+import { addUsage, dollarsPerMillion, memoryDollarsPerMillion, perMessage, type Usage } from "../prices.ts";
+import { treeUserMs } from "../process-tree.ts";
 import { spreadOf } from "../statistics.ts";
 import type { Subscriber } from "../system.ts";
 import { countsOf, type Figure, type Row, type RowReport } from "./row.ts";
@@ -30,12 +30,13 @@ const FANOUTS = [1, 10] as const;
 const AFTER_RETENTION_MS = 400 * 24 * 60 * 60 * 1000;
 /** The most of it that a cron run removes is a part. */
 const MAX_CRON_RUNS = 5;
-/** At a rate of 1 the last message may be on its way when the load ends. */
-const KEEPS_UP = 0.7;
+const WARM_UP_SECONDS = 2;
+/** The last delivery came within this after the load: else deliveries piled up. */
+const KEPT_UP_WITHIN_MS = 1000;
 const QUIET_MS = 1000;
 const QUIET_DEADLINE_MS = 15_000;
 
-/** What one message costs at list prices, and of which units, `later` when it is pruned. */
+/** What one message costs at list prices, and of which units; beside it what memory its objects keep, and what removing it costs. */
 export type Cost = {
   readonly history: Mode["name"];
   readonly fanout: number;
@@ -43,6 +44,7 @@ export type Cost = {
   /** Whether its deliveries came as fast as its messages: else what is counted is an overload. */
   readonly keptUp: boolean;
   readonly dollars: number;
+  readonly memoryDollars: number;
   readonly laterDollars: number;
   readonly usage: Usage;
 };
@@ -82,7 +84,11 @@ export const cost: Row = {
 
 async function measureMode(bench: Bench, gateway: Gateway, mode: Mode): Promise<Measured[]> {
   const subscribers = new Map(FANOUTS.map((fanout) => [fanout, newSubscribers(bench.receiver, fanout)]));
-  for (const [fanout, those] of subscribers) await gateway.subscribe(topicOf(fanout), those);
+  for (const [fanout, those] of subscribers) {
+    await gateway.subscribe(topicOf(fanout), those);
+    // So that its code is as far compiled as that of a gateway which has run for a while.
+    await publish(bench, { gateway, mode, subscribers }, fanout, { kind: "closed", connections: CONNECTIONS, seconds: WARM_UP_SECONDS });
+  }
   await runCron(gateway.port, Date.now());
   const before = await settledUnits(gateway);
   const cron = since(before, await runCron(gateway.port, Date.now()));
@@ -102,33 +108,48 @@ async function measureCost(bench: Bench, counted: Counted, fanout: number, pacin
   await publish(bench, counted, fanout, warmUpOf(pacing));
   await settledUnits(gateway);
   await pruneAll(gateway);
-  const cpuBefore = treeCpuMs(gateway.pid) ?? 0;
+  const idle = await measureCpu(gateway, () => sleep(QUIET_MS));
   const before = await readUnits(gateway.port);
-  const measurement = await publish(bench, counted, fanout, pacing);
-  const after = await settledUnits(gateway);
-  const cpuMs = (treeCpuMs(gateway.pid) ?? 0) - cpuBefore;
+  const busy = await measureCpu(gateway, async () => {
+    const measurement = await publish(bench, counted, fanout, pacing);
+    return { measurement, after: await settledUnits(gateway) };
+  });
+  const { measurement, after } = busy.result;
+  const cpuMs = Math.max(0, busy.cpuMs - (idle.cpuMs * busy.wallMs) / idle.wallMs);
   const pruned = since(after, await pruneAll(gateway));
   const messages = measurement.accepted;
   if (messages === 0) throw new Error(`nothing was accepted at ${pacing.perSecond} messages/s: ${measurement.refusal}`);
 
   const { seconds } = measurement;
-  const ran: Usage = { ...since(before, after), cpuMs, objectGbSeconds: after.objects * OBJECT_GB * seconds };
+  const ran: Usage = { ...since(before, after), cpuMs };
   const minutes = seconds / 60;
-  const cronShare = { ...combineUnits(cron, cron, (value) => value * minutes), cpuMs: 0, objectGbSeconds: 0 };
+  const cronShare = { ...combineUnits(cron, cron, (value) => value * minutes), cpuMs: 0 };
   const usage = perMessage(addUsage(ran, cronShare), messages);
   return {
     measurement,
     cost: {
       history: mode.name, fanout, perSecond: pacing.perSecond,
-      keptUp: measurement.deliveredPerSecond >= KEEPS_UP * fanout * pacing.perSecond,
-      dollars: dollarsPerMillion(usage), laterDollars: laterDollars(usage, pruned, messages), usage,
+      keptUp: measurement.drainMs <= KEPT_UP_WITHIN_MS,
+      dollars: dollarsPerMillion(usage),
+      memoryDollars: memoryDollarsPerMillion(after.objects, pacing.perSecond),
+      laterDollars: laterDollars(usage, pruned, messages),
+      usage,
     },
   };
 }
 
+type CpuOf<Result> = { readonly result: Result; readonly cpuMs: number; readonly wallMs: number };
+
+async function measureCpu<Result>({ pid }: Gateway, work: () => Promise<Result>): Promise<CpuOf<Result>> {
+  const startedAtMs = performance.now();
+  const before = treeUserMs(pid) ?? 0;
+  const result = await work();
+  return { result, cpuMs: (treeUserMs(pid) ?? 0) - before, wallMs: performance.now() - startedAtMs };
+}
+
 /** Rows of D1 as they were pruned; rows of objects are removed at most as often as they were written. */
 function laterDollars(usage: Usage, pruned: Units, messages: number): number {
-  const later: Usage = { ...combineUnits(pruned, pruned, (value) => value / messages), cpuMs: 0, objectGbSeconds: 0 };
+  const later: Usage = { ...combineUnits(pruned, pruned, (value) => value / messages), cpuMs: 0 };
   return dollarsPerMillion({ ...later, workerRequests: 0, objectRequests: 0, objectRowsWritten: usage.objectRowsWritten });
 }
 
@@ -191,19 +212,19 @@ function renderCosts(costs: readonly Cost[]): string[] {
   const shown = costs.filter((one, index) => costs.findIndex((other) => isSameCase(one, other)) === index);
   const head = [
     "a message uses: Worker requests, CPU ms, object requests, object rows read and written, D1 rows read and written,",
-    "queue operations, SQS calls, object GB-s; later: what removing it costs when its retention is over",
-    "history   fan-out  per second   dollars   later    requests   cpu  objects  rows r  rows w    d1 r    d1 w  queue  sqs    gb-s",
+    "queue operations, SQS calls; memory: of objects that stay in it at that rate; later: removing it when its retention is over",
+    "history   fan-out  per second   dollars  memory   later    requests   cpu  objects  rows r  rows w    d1 r    d1 w  queue  sqs",
   ];
   const overloaded = shown.some(({ keptUp }) => !keptUp) ? ["* more than this machine delivers: retries and rows of an overload are counted too"] : [];
   return [...head, ...shown.map(renderCost), ...overloaded];
 }
 
-function renderCost({ history, fanout, perSecond, keptUp, dollars, laterDollars: later, usage }: Cost): string {
+function renderCost({ history, fanout, perSecond, keptUp, dollars, memoryDollars, laterDollars: later, usage }: Cost): string {
   const cells: [string | number, number, number][] = [
     [`${perSecond}${keptUp ? "" : " *"}`, 12, 0],
-    [dollars, 10, 2], [later, 8, 2], [usage.workerRequests, 12, 2], [usage.cpuMs, 6, 2], [usage.objectRequests, 9, 2],
+    [dollars, 10, 2], [memoryDollars, 8, 2], [later, 8, 2], [usage.workerRequests, 12, 2], [usage.cpuMs, 6, 2], [usage.objectRequests, 9, 2],
     [usage.objectRowsRead, 8, 1], [usage.objectRowsWritten, 8, 2], [usage.d1RowsRead, 8, 1], [usage.d1RowsWritten, 8, 2],
-    [usage.queueOperations, 7, 2], [usage.sqsCalls, 5, 1], [usage.objectGbSeconds, 8, 4],
+    [usage.queueOperations, 7, 2], [usage.sqsCalls, 5, 1],
   ];
   const text = cells.map(([cell, width, digits]) => (typeof cell === "string" ? cell : cell.toFixed(digits)).padStart(width));
   return `${history.padEnd(8)}  ${String(fanout).padStart(7)}${text.join("")}`;

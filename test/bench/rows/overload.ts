@@ -8,8 +8,9 @@ import { sustainedPerSecond } from "./throughput.ts";
 
 const TOPIC = "bench.overload";
 const OVERLOAD_FACTOR = 3;
-/** Enough for what is let in to wait for its answer, and the rest for its refusal. */
-const MAX_CONNECTIONS = 8_000;
+/** More than are let in at the same time, so that the rest is refused. */
+const CONNECTIONS_IN_OVERLOAD = 8_000;
+const SECONDS_FACTOR = 1.5;
 const PROBES_PER_SECOND = 50;
 /** How long the probes go on after the overload. */
 const RECOVERY_SECONDS = 10;
@@ -31,9 +32,10 @@ export const overload: Row = {
       return measure({ ...bench, generator }, { system: bench.gateway, subscribers, tag, pacing, requests, messagesPerRequest: 1 });
     };
     try {
+      const overloadSeconds = seconds * SECONDS_FACTOR;
       const [overloaded, probed] = await Promise.all([
-        load(bench.generator, { kind: "open", perSecond, seconds, maxConnections: MAX_CONNECTIONS }),
-        load(prober, { kind: "open", perSecond: PROBES_PER_SECOND, seconds: seconds + RECOVERY_SECONDS }),
+        load(bench.generator, { kind: "open", perSecond, seconds: overloadSeconds, overloadConnections: CONNECTIONS_IN_OVERLOAD }),
+        load(prober, { kind: "open", perSecond: PROBES_PER_SECOND, seconds: overloadSeconds + RECOVERY_SECONDS }),
       ]);
       return reportOf(perSecond, { capacity, calm, overloaded, probed });
     } finally {
@@ -52,11 +54,12 @@ type Measured = {
 function reportOf(perSecond: number, { capacity, calm, overloaded, probed }: Measured): RowReport {
   const calmP99Ms = quantile(calm.latenciesMs, 0.99);
   const recoveryMs = recoveredAfterMs(probed.timeline, overloaded.endedAtMs, calmP99Ms);
-  const offered = overloaded.accepted + overloaded.refused + overloaded.unanswered;
+  const sent = overloaded.accepted + overloaded.refused + overloaded.unanswered;
   const percent = (part: number, whole: number): string => (whole === 0 ? "none" : `${((100 * part) / whole).toFixed(1)} %`);
   const figures: readonly [string, string, number][] = [
     ["can do", "messages/s", sustainedPerSecond(capacity, 1)],
-    ["offered", "messages/s", offered / overloaded.seconds],
+    ["offered", "messages/s", (sent + overloaded.unsent) / overloaded.seconds],
+    ["sent", "messages/s", sent / overloaded.seconds],
     ["accepted meanwhile", "messages/s", overloaded.acceptedPerSecond],
     ["delivered meanwhile", "messages/s", overloaded.deliveredPerSecond],
     ["last delivery after the overload", "ms", overloaded.drainMs],
@@ -69,8 +72,9 @@ function reportOf(perSecond: number, { capacity, calm, overloaded, probed }: Mea
     alone: figures.map(([label, unit, value]) => ({ label, unit, value: spreadOf([value]) })),
     counts: { gateway: countsOf([capacity, calm, overloaded, probed]) },
     notes: [
-      `${percent(overloaded.refused, offered)} refused, of these ${percent(overloaded.unavailable, overloaded.refused)} with 503, of these ` +
-        `${percent(overloaded.withRetryAfter, overloaded.unavailable)} with Retry-After; ${overloaded.unanswered} unanswered`,
+      `${percent(overloaded.refused, sent)} refused, of these ${percent(overloaded.unavailable, overloaded.refused)} with 503, of these ` +
+        `${percent(overloaded.withRetryAfter, overloaded.unavailable)} with Retry-After; ${overloaded.unanswered} unanswered; ` +
+        `${overloaded.unsent} found no connection among ${CONNECTIONS_IN_OVERLOAD} and were not sent`,
       `normal: p99 ${calmP99Ms.toFixed(1)} ms at ${PROBES_PER_SECOND}/s before it; no half second after it has a p99 above twice that or 10 ms`,
     ],
   };

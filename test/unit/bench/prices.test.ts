@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { combineUnits, noUnits } from "../../bench/counting/units.ts";
-import { addUsage, dollarsPerMillion, LIST_PRICES, perMessage, type Usage } from "../../bench/prices.ts";
+import { addUsage, dollarsPerMillion, LIST_PRICES, memoryDollarsPerMillion, perMessage, type Usage } from "../../bench/prices.ts";
 
-const NOTHING: Usage = { ...noUnits(), cpuMs: 0, objectGbSeconds: 0 };
+const NOTHING: Usage = { ...noUnits(), cpuMs: 0 };
 
 describe("what a message costs", () => {
   it("is each unit at its list price", () => {
@@ -26,6 +26,14 @@ describe("what a message costs", () => {
   it("has a message's share of the cron added", () => {
     const sum = addUsage({ ...NOTHING, d1RowsRead: 5, cpuMs: 1 }, { ...NOTHING, d1RowsRead: 2 });
     expect(sum).toEqual({ ...NOTHING, d1RowsRead: 7, cpuMs: 1 });
+  });
+});
+
+describe("what objects cost that stay in memory", () => {
+  it("is by time: the fewer messages a second, the more a million of them take", () => {
+    // 10,000 s of 0.128 GB at 12.50 dollars per million GB-seconds
+    expect(memoryDollarsPerMillion(1, 100)).toBeCloseTo(0.016, 10);
+    expect(memoryDollarsPerMillion(2, 1)).toBeCloseTo(3.2, 10);
   });
 });
 

@@ -13,8 +13,8 @@ const POINTS: LoadPoint[] = [
   { system: "relay", perSecond: 4000, deliveredPerSecond: 3900, p50Ms: 20, p99Ms: 80 },
 ];
 const COST: Cost = {
-  history: "full", fanout: 1, perSecond: 100, keptUp: true, dollars: 2.5, laterDollars: 1.25,
-  usage: { ...noUnits(), cpuMs: 0, objectGbSeconds: 0 },
+  history: "full", fanout: 1, perSecond: 100, keptUp: true, dollars: 2.5, memoryDollars: 0.02, laterDollars: 1.25,
+  usage: { ...noUnits(), cpuMs: 0 },
 };
 const NONE = { comparisons: [], counts: {}, notes: [] };
 const ROWS: RowReport[] = [
@@ -70,7 +70,7 @@ describe("the README's section", () => {
 
   it("shows each case's cost once", () => {
     expect(section.match(/\| full \| 1 \| 100 \|/g)).toHaveLength(1);
-    expect(section).toContain("| full | 1 | 100 | 2.50 | 1.25 |");
+    expect(section).toContain("| full | 1 | 100 | 2.50 | 0.02 | 1.25 |");
   });
 
   it("replaces what was there, and nothing else", () => {
