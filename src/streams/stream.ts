@@ -3,6 +3,7 @@ import type { DeliveryRef, DeliveryResult } from "../delivery/outcome.ts";
 import { isolateOf } from "../isolate.ts";
 import { describeError, log } from "../log.ts";
 import { tellCircuit } from "../operator-events/circuits.ts";
+import { allOrNothing } from "./all-or-nothing.ts";
 import { archiveBucketOf } from "./archive-bucket.ts";
 import { SegmentArchive } from "./archive.ts";
 import { ChosenIds } from "./chosen-ids.ts";
@@ -37,6 +38,9 @@ const RECOVERY_DELAY_MS = 2_000;
 /** Settled first attempts are made durable by the next commit, or after this long. */
 const CHECKPOINT_DELAY_MS = 1_000;
 const SWEEP_LIMIT = 2_000;
+
+/** What results lead to: deliveries to be sent for again, and endpoints whose held ones may flow. */
+type Consequences = { readonly due: readonly Due[]; readonly answering: ReadonlySet<string> };
 
 /**
  * One stream of one tenant: its sequencer, durable log and outbox. A message is accepted when it is on disk here;
@@ -295,6 +299,18 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
   /** Applies results and sends what is to be tried again. Durable with the next commit, or the next checkpoint. */
   #apply(results: readonly DeliveryResult[]): void {
     const nowMs = Date.now();
+    // An end that is not told, or a lane without its next head, would stay so.
+    const { due, answering } = allOrNothing(this.ctx, "settling", () => this.#settleEach(results, nowMs));
+    for (const endpointId of answering) this.#flow.release(endpointId, nowMs);
+    this.#enqueue(due);
+    this.#startAdvanced(nowMs);
+    this.#flow.pump(nowMs);
+    if (due.length > 0 || answering.size > 0) this.#watch(null);
+    this.#history.schedule();
+    this.#scheduleCheckpoint();
+  }
+
+  #settleEach(results: readonly DeliveryResult[], nowMs: number): Consequences {
     const due: Due[] = [];
     const answering = new Set<string>();
     for (const result of results) {
@@ -306,13 +322,7 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
       if (result.verdict.status === "open" && comesAgain) due.push({ ...delivery, atMs: result.verdict.nextAttemptAtMs });
       if (delivery.wasHeld && result.verdict.status !== "held" && this.#flow.isFree(delivery.endpointId)) answering.add(delivery.endpointId);
     }
-    for (const endpointId of answering) this.#flow.release(endpointId, nowMs);
-    this.#enqueue(due);
-    this.#startAdvanced(nowMs);
-    this.#flow.pump(nowMs);
-    if (due.length > 0 || answering.size > 0) this.#watch(null);
-    this.#history.schedule();
-    this.#scheduleCheckpoint();
+    return { due, answering };
   }
 
   /** Starts what became the head of its lane. */

@@ -42,7 +42,7 @@ const QUIET = { quietEndpoints: 50, rounds: 10, timeoutSeconds: 30 };
 async function chaos(): Promise<boolean> {
   const interrupted = new AbortController();
   for (const name of ["SIGINT", "SIGTERM"] as const) process.once(name, () => interrupted.abort());
-  const durationMs = numberOf("minutes") * 60_000;
+  const durationMs = Math.round(numberOf("minutes") * 60_000);
   const { checks, counts, logs } = await runChaos({ seed: values.seed, durationMs, say: console.info, signal: interrupted.signal });
   if (values.logs !== undefined) writeFileSync(values.logs, logs);
   console.info(Object.entries(counts).map(([name, count]) => `${name} ${count}`).join(", "));

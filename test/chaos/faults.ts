@@ -48,7 +48,7 @@ export async function injectFaults(world: World, { sqs, control }: Breakable, du
         return async () => control.decide(part, null);
       }),
     ),
-    jumpNowAndThen(world, random.fork("clock"), Math.min(MAX_SKEW_MS, durationMs * SKEW_SHARE)),
+    jumpNowAndThen(world, random.fork("clock"), Math.floor(Math.min(MAX_SKEW_MS, durationMs * SKEW_SHARE))),
   ]);
 }
 

@@ -22,7 +22,10 @@ export function randomOf(seed: string): Random {
     mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
   };
-  const int = (min: number, max: number): number => min + Math.floor(next() * (max - min + 1));
+  const int = (min: number, max: number): number => {
+    if (!Number.isInteger(min) || !Number.isInteger(max)) throw new Error(`${min} to ${max} are no whole numbers`);
+    return min + Math.floor(next() * (max - min + 1));
+  };
   return {
     next,
     int,
