@@ -6,8 +6,8 @@ type ProjectConfig = TestProjectInlineConfiguration["test"];
 /** Keys of the tests alone: any 32 bytes do, and they must not change from one run to the next. */
 const TEST_KEY_RING = `test:${Buffer.alloc(32, 7).toString("base64")}`;
 
-/** Tests of a whole gateway that look at times or memory, or kill it at random moments: nothing else runs beside them. */
-const ALONE = ["chaos", "kill", "neighbours", "rate-limit", "stream-memory"].map((name) => `test/system/${name}.test.ts`);
+/** Tests of a whole gateway that look at times or memory: nothing else runs beside them. */
+const ALONE = ["kill", "neighbours", "rate-limit", "stream-memory"].map((name) => `test/system/${name}.test.ts`);
 
 /** Tests of gateways as users start them, each file with some of its own; they mostly wait. */
 function systemProject(name: string, options: ProjectConfig): TestProjectInlineConfiguration {
