@@ -38,7 +38,7 @@ export class PushCrew {
     const slot = this.#tryAcquire(task) ?? (await this.#awaitRoom(task));
     if (typeof slot === "string") return this.#defer(task, slot);
     // Room took long to come: the endpoint may have been deleted meanwhile (I5).
-    if (this.#context.world.now() - this.#context.readAtMs >= CACHE_MAX_AGE_MS) {
+    if (this.#isStale()) {
       slot.release();
       return this.#defer(task, "no-room");
     }
@@ -59,9 +59,18 @@ export class PushCrew {
     this.#onEnd = null;
   }
 
+  /** What will not be sent takes no turn: those behind it would be late as well, and so on. */
   async #keepApart(endpointId: string, perSecond: number): Promise<void> {
     const { spacing, world } = this.#context;
-    for (let waitMs; (waitMs = spacing.tryStart(endpointId, perSecond, world.now())) > 0; ) await pause(waitMs);
+    while (!this.#isStale()) {
+      const waitMs = spacing.tryStart(endpointId, perSecond, world.now());
+      if (waitMs === 0) return;
+      await pause(waitMs);
+    }
+  }
+
+  #isStale(): boolean {
+    return this.#context.world.now() - this.#context.readAtMs >= CACHE_MAX_AGE_MS;
   }
 
   /** Null when there is no room right now. */
