@@ -36,8 +36,8 @@ function numberOf(name: "minutes" | "kills" | "neighbours" | "burst" | "dead"): 
 const SHOWN = 10;
 const BURST_PER_SECOND = 50;
 const DEAD_PER_SECOND = 10;
-/** Enough for a p99: five hundred messages each time. */
-const QUIET = { quietEndpoints: 50, rounds: 10, timeoutSeconds: 30 };
+/** Enough for a p99: fifteen hundred messages each time. */
+const QUIET = { quietEndpoints: 50, rounds: 30, timeoutSeconds: 30 };
 
 async function chaos(): Promise<boolean> {
   const interrupted = new AbortController();
