@@ -27,6 +27,8 @@ function systemProject(name: string, options: ProjectConfig): TestProjectInlineC
 
 export default defineConfig({
   test: {
+    // most of them wait more than they compute
+    maxWorkers: 3,
     projects: [
       { test: { name: "unit", include: ["test/unit/**/*.test.ts"], environment: "node" } },
       {
@@ -51,7 +53,7 @@ export default defineConfig({
         ],
         test: { name: "worker", include: ["test/worker/**/*.test.ts"] },
       },
-      systemProject("system", { include: ["test/system/**/*.test.ts"], exclude: ALONE, maxWorkers: 3, sequence: { groupOrder: 1 } }),
+      systemProject("system", { include: ["test/system/**/*.test.ts"], exclude: ALONE, sequence: { groupOrder: 1 } }),
       systemProject("system-alone", { include: ALONE, fileParallelism: false, sequence: { groupOrder: 2 } }),
     ],
   },
