@@ -37,7 +37,6 @@ type Plan = {
   readonly gatewayUrl: string;
   /** Null without the demo. */
   readonly subscriberPort: number | null;
-  readonly drainPort: number;
 };
 
 async function main(): Promise<void> {
@@ -50,8 +49,10 @@ async function main(): Promise<void> {
   say(`Migrations: ${applied.length === 0 ? "none to apply" : `applied ${applied.join(", ")}`}`);
 
   const environment = workerEnvironment(settings, dataDir, emulators, plan.subscriberPort, plan.gatewayUrl);
-  const gateway = await startGateway(plan, environment, emulators);
-  stopInTime(() => drain(plan.drainPort, environment.token), gateway, emulators);
+  // only now: what has started meanwhile may have taken any port that was free before
+  const drainPort = await freePort(LOOPBACK, 0);
+  const gateway = await startGateway(plan, drainPort, environment, emulators);
+  stopInTime(() => drain(drainPort, environment.token), gateway, emulators);
   writePorts(dataDir, {
     subscriber: plan.subscriberPort ?? 0,
     sqs: emulators.sqs?.port ?? 0,
@@ -77,7 +78,6 @@ async function makePlan(): Promise<Plan> {
     dataDir,
     port,
     gatewayUrl: `http://${hostAndPort(localHost, port)}`,
-    drainPort: await freePort(LOOPBACK, 0),
     subscriberPort: settings.demo ? await freePort(LOOPBACK, readPorts(dataDir)[SUBSCRIBER] ?? 0) : null,
   };
 }
@@ -89,8 +89,8 @@ async function build({ wrangler, dataDir }: Plan): Promise<void> {
   ]);
 }
 
-async function startGateway(plan: Plan, environment: WorkerEnvironment, emulators: Emulators): Promise<RunningWorkerd> {
-  const { settings, wrangler, dataDir, subscriberPort, drainPort } = plan;
+async function startGateway(plan: Plan, drainPort: number, environment: WorkerEnvironment, emulators: Emulators): Promise<RunningWorkerd> {
+  const { settings, wrangler, dataDir, subscriberPort } = plan;
   const privateHosts = [environment.worker["POSTERN_SQS_ENDPOINT"], environment.worker["POSTERN_SNS_ENDPOINT"]]
     .filter((endpoint) => endpoint !== undefined)
     .concat(environment.allowHosts);
