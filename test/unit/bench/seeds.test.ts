@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { copyRows, countRows, withDatabase } from "../../bench/growth/database.ts";
-import { addOpenRetries } from "../../bench/growth/seeds.ts";
+import { addHistory, addOpenRetries, addSubscriptions } from "../../bench/growth/seeds.ts";
 
 let dataDir: string;
 
@@ -64,5 +64,53 @@ describe("open retries", () => {
       expect(db.prepare("SELECT max(settled_before) AS settled FROM checkpoint").get()?.["settled"]).toBe(6);
     }, (db) => db.prepare("SELECT 1 FROM _cf_KV WHERE instr(value, CAST('bench.retries' AS BLOB)) > 0").get() !== undefined);
     withDatabase(dataDir, "open_deliveries", (db) => expect(countRows(db, "open_deliveries")).toBe(0), (db) => countRows(db, "checkpoint") === 0);
+  });
+});
+
+describe("subscriptions", () => {
+  it("are each of an endpoint and to a topic of its own, and else like the one they were copied from", () => {
+    makeDatabase("d1", `
+      CREATE TABLE endpoints (id TEXT PRIMARY KEY, url TEXT);
+      CREATE TABLE subscriptions (id TEXT PRIMARY KEY, endpoint_id TEXT, topic TEXT, topic_key TEXT, filter TEXT);
+      INSERT INTO endpoints VALUES ('ep_t', 'http://there'), ('ep_else', 'http://elsewhere');
+      INSERT INTO subscriptions VALUES ('sub_t', 'ep_t', 'bench.other', 'bench.other', '{}'), ('sub_else', 'ep_else', 'x', 'x', NULL);`);
+    addSubscriptions(dataDir, "ep_t", 20);
+    withDatabase(dataDir, "subscriptions", (db) => {
+      expect(countRows(db, "subscriptions")).toBe(22);
+      const made = db.prepare(
+        `SELECT count(DISTINCT s.endpoint_id) AS endpoints, count(DISTINCT s.topic) AS topics, min(s.topic = s.topic_key) AS keyed, min(s.filter) AS filter,
+           min(e.url) AS url FROM subscriptions s JOIN endpoints e ON e.id = s.endpoint_id WHERE s.id LIKE 'sub_other%'`,
+      ).get();
+      expect({ ...made }).toEqual({ endpoints: 20, topics: 20, keyed: 1, filter: "{}", url: "http://there" });
+    });
+  });
+});
+
+describe("history", () => {
+  const D1 = "CREATE TABLE subscriptions (id TEXT);";
+
+  it("is copied into the past until there is enough of it", () => {
+    makeDatabase("d1", `${D1}
+      CREATE TABLE deliveries (tenant_id TEXT, message_time INTEGER, offset INTEGER, PRIMARY KEY (tenant_id, message_time, offset)) WITHOUT ROWID;
+      INSERT INTO deliveries VALUES ('default', 1000000000000, 0), ('default', 1000000000001, 1);`);
+    expect(addHistory(dataDir, 150, 10_000)).toEqual({ records: 202, rows: 202 });
+    withDatabase(dataDir, "deliveries", (db) => {
+      expect(db.prepare("SELECT max(message_time) AS newest FROM deliveries").get()?.["newest"]).toBe(1000000000001);
+    });
+  });
+
+  it("counts what packs hold, not packs", () => {
+    makeDatabase("d1", `${D1}
+      CREATE TABLE message_packs (time INTEGER, first_time INTEGER, count INTEGER, PRIMARY KEY (time)) WITHOUT ROWID;
+      INSERT INTO message_packs VALUES (1000000000500, 1000000000000, 40);`);
+    expect(addHistory(dataDir, 2_000, 10_000)).toEqual({ records: 40 * 51, rows: 51 });
+    withDatabase(dataDir, "message_packs", (db) => {
+      expect(db.prepare("SELECT DISTINCT time - first_time AS span FROM message_packs").all().map((row) => row["span"])).toEqual([500]);
+    });
+  });
+
+  it("needs something to copy", () => {
+    makeDatabase("d1", `${D1} CREATE TABLE attempts (time INTEGER)`);
+    expect(() => addHistory(dataDir, 10, 1000)).toThrow("no history");
   });
 });
