@@ -361,7 +361,7 @@ describe("while D1 is away", () => {
     expect(attempts.map(({ offset, responseBody }) => [offset, responseBody])).toEqual([[2, "told 2"], [1, ""], [0, ""]]);
   });
 
-  it("forgets nothing that finds no room in memory: it is told from the disk", async () => {
+  it("forgets nothing that finds no room in memory: it is told from the disk", { timeout: 30_000 }, async () => {
     const { stream, disk, count } = open();
     disk.isAway = true;
     const targets = Array.from({ length: 1_000 }, (_, index) => `ep_${index}`);
