@@ -22,6 +22,7 @@ const BATCH = 500;
 const TOPICS = 3;
 const LABELS = ["limited", "limited-ordered"] as const;
 const MAX_SLACK_MS = 60_000;
+const SAY_EVERY_MS = 15_000;
 
 /** Publishes a burst for two endpoints with the same rate limit, one of which wants it in order, and waits for all of it. */
 export async function runBurst({ messages, perSecond, say }: BurstOptions): Promise<BurstReport[]> {
@@ -38,13 +39,24 @@ export async function runBurst({ messages, perSecond, say }: BurstOptions): Prom
       if (answer.status !== 202) throw new Error(`the burst was answered ${answer.status}: ${answer.bytes.toString()}`);
     }
     say(`published ${messages}`);
-    const allAt = (): boolean => LABELS.every((label) => at(receiver, label).length >= messages);
-    await eventually(async () => allAt(), (all) => all, MAX_SLACK_MS + (2 * messages * 1000) / perSecond).catch(() => say("not all of it came in time"));
+    await untilAll(receiver, { messages, perSecond, say });
     await delay(1_000); // what comes twice
     return LABELS.map((label) => report(receiver, label));
   } finally {
     await gateway.dispose();
     await receiver.close();
+  }
+}
+
+/** Waits for twice the time that the rate gives, and says now and then how far it is. */
+async function untilAll(receiver: Receiver, { messages, perSecond, say }: BurstOptions): Promise<void> {
+  const counts = (): number[] => LABELS.map((label) => receiver.requests.filter(({ path }) => path === `/${label}`).length);
+  const deadline = Date.now() + MAX_SLACK_MS + (2 * messages * 1000) / perSecond;
+  for (let sayAtMs = Date.now() + SAY_EVERY_MS; counts().some((count) => count < messages); await delay(100)) {
+    if (Date.now() > deadline) return say("not all of it came in time");
+    if (Date.now() < sayAtMs) continue;
+    say(`so far ${counts().join(" and ")}`);
+    sayAtMs += SAY_EVERY_MS;
   }
 }
 
