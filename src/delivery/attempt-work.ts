@@ -38,7 +38,7 @@ export type WorkContext = PushContext & {
 export async function attemptWork(work: readonly Work[], context: WorkContext): Promise<void> {
   const handedOn: HandedOn[] = [];
   const pushes: PushTask[] = [];
-  for (const task of byTurns(work)) {
+  for (const task of tasksOf(work)) {
     const destination = destinationNow(task, context);
     switch (destination.kind) {
       case "none":
@@ -58,15 +58,22 @@ export async function attemptWork(work: readonly Work[], context: WorkContext): 
 
 async function pushAll(pushes: readonly PushTask[], context: WorkContext): Promise<void> {
   const crew = new PushCrew(context);
-  const waiting: Promise<void>[] = [];
+  const starting: Promise<void>[] = [];
+  const ready: PushTask[] = [];
   const paced = await pacePushes(pushes, context.returning, context.reserveTurns, context.world);
   for (const { task, turn } of await capConcurrency(paced, context.permits, context.world)) {
     if ("verdict" in turn) context.onResult({ ...refOf(task), verdict: turn.verdict });
-    else if (turn.delayMs > 0) waiting.push(pause(turn.delayMs).then(() => crew.start(task)));
-    else await crew.start(task);
+    else if (turn.delayMs > 0) starting.push(pause(turn.delayMs).then(() => crew.start(task)));
+    else ready.push(task);
   }
-  await Promise.all(waiting);
+  // What waits for its endpoint waits in that one's row: no other endpoint's is held up by it (I6).
+  for (const row of Map.groupBy(ready, ({ endpoint }) => endpoint.id).values()) starting.push(startInTurn(row, crew));
+  await Promise.all(starting);
   await crew.done();
+}
+
+async function startInTurn(tasks: readonly PushTask[], crew: PushCrew): Promise<void> {
+  for (const task of tasks) await crew.start(task);
 }
 
 function destinationNow(task: Task, { destinationOf, world }: WorkContext): Destination {
@@ -77,34 +84,11 @@ function destinationNow(task: Task, { destinationOf, world }: WorkContext): Dest
   return destinationOf(task.claim);
 }
 
-
 /** The delivery a task is an attempt of. */
 export function refOf(task: Task): { offset: number; endpointId: string } {
   return { offset: task.message.offset, endpointId: task.claim.endpointId };
 }
 
-/** Takes the targets in turns, so that one with many messages does not stand before one with few. */
-function byTurns(work: readonly Work[]): Task[] {
-  const queues = new Map<string, Task[]>();
-  for (const { message, claims } of work) {
-    for (const claim of claims) {
-      const queue = queues.get(claim.endpointId);
-      if (queue === undefined) queues.set(claim.endpointId, [{ message, claim }]);
-      else queue.push({ message, claim });
-    }
-  }
-  const [only] = queues.values();
-  return queues.size === 1 && only !== undefined ? only : inTurns([...queues.values()]);
-}
-
-function inTurns(queues: readonly (readonly Task[])[]): Task[] {
-  const tasks: Task[] = [];
-  for (let round = 0, left = queues; left.length > 0; round++) {
-    left = left.filter((queue) => round < queue.length);
-    for (const queue of left) {
-      const task = queue[round];
-      if (task !== undefined) tasks.push(task);
-    }
-  }
-  return tasks;
+function tasksOf(work: readonly Work[]): Task[] {
+  return work.flatMap(({ message, claims }) => claims.map((claim) => ({ message, claim })));
 }

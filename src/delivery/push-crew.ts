@@ -14,7 +14,7 @@ type CrewContext = PushContext & {
 const NO_ROOM_DELAY_MS = 1_000;
 /** How often room is looked for again: others' attempts end, and those that turn slow make room without ending. */
 const RECHECK_ROOM_MS = 5;
-/** How long room is looked for before a message goes to the queue; as long as an attempt takes to turn slow. */
+/** How long room is looked for before a message goes to the queue; as long as an attempt takes at least to turn slow. */
 const MAX_ROOM_WAIT_MS = 300;
 const ENDPOINT_BUSY_DELAY_MS = 2_000;
 

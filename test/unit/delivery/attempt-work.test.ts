@@ -1,0 +1,60 @@
+import { expect, it, vi } from "vitest";
+import { AttemptSlots } from "../../../src/delivery/attempt-slots.ts";
+import { attemptWork, type WorkContext } from "../../../src/delivery/attempt-work.ts";
+import { Deadlines } from "../../../src/delivery/deadlines.ts";
+import { SendSpacing } from "../../../src/delivery/send-spacing.ts";
+import type { Work } from "../../../src/streams/contract.ts";
+
+const TOPIC = { tenantId: "default", kind: "topics", name: "orders" } as const;
+const message = (offset: number) => ({ id: `msg_${offset}`, offset, timeMs: 0, contentType: "text/plain", attributes: {}, traceparent: "00-0-0-01", body: new Uint8Array(1) });
+const work = (offset: number, ...endpointIds: string[]): Work => ({
+  message: message(offset),
+  claims: endpointIds.map((endpointId) => ({ offset, endpointId, attemptNumber: 1 })),
+});
+
+/** One call of the deliverer: what was requested so far, and what ends the requests that hang. */
+function open(rateLimits: Readonly<Record<string, number>> = {}) {
+  const requested: string[] = [];
+  const { promise: end, resolve } = Promise.withResolvers<void>();
+  const slots = new AttemptSlots(() => Date.now());
+  const spacing = new SendSpacing();
+  const endpoint = (id: string) => ({
+    id, tenantId: "default", kind: "push", url: `https://example.com/${id}`, status: "active", format: "raw", headers: {}, signingKeys: [],
+    timeoutSeconds: 15, retryScheduleSeconds: [], rateLimit: rateLimits[id] ?? null, ordered: false, fallback: null, failingSinceMs: null,
+  });
+  const world = {
+    now: () => Date.now(), random: () => 0.5, fillRandom: (bytes: Uint8Array) => void bytes.fill(1), userAgent: "test",
+    allowHosts: new Set<string>(), allowHttp: false,
+    fetch: async (url: string) => {
+      const id = new URL(url).pathname.slice(1);
+      requested.push(id);
+      if (id.startsWith("ep_hangs")) await end;
+      return new Response(null, { status: 204 });
+    },
+  };
+  const context = {
+    stream: TOPIC, slots, spacing, world, deadlines: new Deadlines(world.now), readAtMs: Date.now(), returning: false,
+    destinationOf: ({ endpointId }: { endpointId: string }) => ({ kind: "push", endpoint: endpoint(endpointId), others: 0 }),
+    reserveTurns: async (_id: string, count: number) => ({ delaysMs: Array(count).fill(0), laterMs: [] }),
+    onResult: () => undefined, onReport: () => undefined, answerQuery: async () => undefined,
+  };
+  return { context: context as unknown as WorkContext, requested, slots, spacing, end: resolve };
+}
+
+it("holds up no endpoint for another one whose rate has it wait", async () => {
+  const { context, requested, spacing } = open({ ep_limited: 2, ep_limited_too: 100 });
+  expect(spacing.tryStart("ep_limited", 2, Date.now())).toBe(0); // an earlier request went out late
+  const attempting = attemptWork([work(0, "ep_limited", "ep_limited_too")], context);
+  await vi.waitFor(() => expect(requested).toEqual(["ep_limited_too"]), { timeout: 200, interval: 5 });
+  await attempting;
+  expect(requested).toEqual(["ep_limited_too", "ep_limited"]);
+});
+
+it("holds up no endpoint for another one that has as many under way as it may", async () => {
+  const { context, requested, slots, end } = open();
+  for (let held = 0; held < 64; held++) expect(typeof slots.tryAcquire("ep_hangs", Date.now())).toBe("object");
+  const attempting = attemptWork([work(0, "ep_hangs", "ep_free"), work(1, "ep_hangs", "ep_free"), work(2, "ep_hangs", "ep_free")], context);
+  await vi.waitFor(() => expect(requested).toEqual(["ep_free", "ep_free", "ep_free"]), { timeout: 100, interval: 5 });
+  end();
+  await attempting;
+});
