@@ -13,7 +13,8 @@ const SHARE_OF_USUAL = 0.02;
 /** No attempt lasts this long: its request was killed and could not give the slot back. */
 const ABANDONED_AFTER_MS = 60_000;
 
-export type SlotRefusal = "no-room" | "endpoint-busy";
+/** `endpoint-full`: as many of the quick attempts as one endpoint may have are its own. */
+export type SlotRefusal = "no-room" | "endpoint-full" | "endpoint-busy";
 
 /** A permit for one attempt; `release` is called once it is over. */
 export type Slot = { release(): void };
@@ -65,7 +66,7 @@ export class AttemptSlots {
     this.#age(nowMs);
     if ((this.#slowPerEndpoint.get(endpointId) ?? 0) >= MAX_SLOW_PER_ENDPOINT) return "endpoint-busy";
     if (this.#quick.size >= MAX_QUICK_ATTEMPTS || this.#quick.size + this.#slow.size >= MAX_ATTEMPTS) return "no-room";
-    if ((this.#quickPerEndpoint.get(endpointId) ?? 0) >= MAX_QUICK_PER_ENDPOINT) return "no-room";
+    if ((this.#quickPerEndpoint.get(endpointId) ?? 0) >= MAX_QUICK_PER_ENDPOINT) return "endpoint-full";
     const holder: Holder = { endpointId, sinceMs: nowMs };
     this.#quick.add(holder);
     add(this.#quickPerEndpoint, endpointId, 1);

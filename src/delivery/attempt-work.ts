@@ -8,7 +8,7 @@ import { capConcurrency, type PermitGate } from "./cap-concurrency.ts";
 import { handOn, type HandedOn } from "./hand-on.ts";
 import type { DeliveryResult } from "./outcome.ts";
 import { pacePushes, type ReserveTurns } from "./pace-pushes.ts";
-import { pause, PushCrew } from "./push-crew.ts";
+import { type DuePush, PushCrew } from "./push-crew.ts";
 import type { SendSpacing } from "./send-spacing.ts";
 
 /** One message to one target, to be attempted now. */
@@ -57,23 +57,13 @@ export async function attemptWork(work: readonly Work[], context: WorkContext): 
 }
 
 async function pushAll(pushes: readonly PushTask[], context: WorkContext): Promise<void> {
-  const crew = new PushCrew(context);
-  const starting: Promise<void>[] = [];
-  const ready: PushTask[] = [];
+  const due: DuePush[] = [];
   const paced = await pacePushes(pushes, context.returning, context.reserveTurns, context.world);
   for (const { task, turn } of await capConcurrency(paced, context.permits, context.world)) {
     if ("verdict" in turn) context.onResult({ ...refOf(task), verdict: turn.verdict });
-    else if (turn.delayMs > 0) starting.push(pause(turn.delayMs).then(() => crew.start(task)));
-    else ready.push(task);
+    else due.push({ task, delayMs: turn.delayMs });
   }
-  // What waits for its endpoint waits in that one's row: no other endpoint's is held up by it (I6).
-  for (const row of Map.groupBy(ready, ({ endpoint }) => endpoint.id).values()) starting.push(startInTurn(row, crew));
-  await Promise.all(starting);
-  await crew.done();
-}
-
-async function startInTurn(tasks: readonly PushTask[], crew: PushCrew): Promise<void> {
-  for (const task of tasks) await crew.start(task);
+  await new PushCrew(context).push(due);
 }
 
 function destinationNow(task: Task, { destinationOf, world }: WorkContext): Destination {

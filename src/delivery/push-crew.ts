@@ -11,47 +11,121 @@ type CrewContext = PushContext & {
   readonly spacing: SendSpacing;
 };
 
+/** A push that has its turn, in `delayMs`. */
+export type DuePush = { readonly task: PushTask; readonly delayMs: number };
+
+/** The pushes of one call to one endpoint, begun one after the other: what waits for its endpoint waits here (I6). */
+type Row = {
+  readonly pushes: readonly DuePush[];
+  /** How many of them were begun, or deferred. */
+  taken: number;
+  /** Before this its next push is not tried. */
+  dueAtMs: number;
+  /** Its next push has its place in the spacing of its endpoint's requests. */
+  isSpaced: boolean;
+};
+
 const NO_ROOM_DELAY_MS = 1_000;
 /** How often room is looked for again: others' attempts end, and those that turn slow make room without ending. */
 const RECHECK_ROOM_MS = 5;
 /** How long room is looked for before a message goes to the queue; as long as an attempt takes at least to turn slow. */
 const MAX_ROOM_WAIT_MS = 300;
 const ENDPOINT_BUSY_DELAY_MS = 2_000;
+/** Nothing has its turn further ahead than that. */
+const MAX_AHEAD_MS = 2_000;
 
 /**
  * Makes the pushes of one call, each as soon as there is room: looked for a short while, and for as long as this call
- * itself takes some up; a push that finds none is deferred without counting as an attempt.
+ * itself takes some up; a push that finds none is deferred without counting as an attempt. The endpoints take turns,
+ * and none waits for what another one has to wait for.
  */
 export class PushCrew {
   readonly #context: CrewContext;
+  readonly #startedAtMs: number;
+  readonly #deferring: Promise<void>[] = [];
+  #rows: Row[] = [];
   #running = 0;
+  #lastBegunAtMs: number;
   /** Told of the next attempt that ends. */
   #onEnd: (() => void) | null = null;
 
   constructor(context: CrewContext) {
     this.#context = context;
+    this.#startedAtMs = context.world.now();
+    this.#lastBegunAtMs = this.#startedAtMs;
   }
 
-  /** Resolves when the push is under way, or was deferred. */
-  async start(task: PushTask): Promise<void> {
-    if (task.endpoint.rateLimit !== null) await this.#keepApart(task.endpoint.id, task.endpoint.rateLimit);
-    const slot = this.#tryAcquire(task) ?? (await this.#awaitRoom(task));
-    if (typeof slot === "string") return this.#defer(task, slot);
-    // Room took long to come: the endpoint may have been deleted meanwhile (I5).
-    if (this.#isStale()) {
-      slot.release();
-      return this.#defer(task, "no-room");
+  /** Resolves when every push was made, or deferred. */
+  async push(pushes: readonly DuePush[]): Promise<void> {
+    for (const row of Map.groupBy(pushes, ({ task }) => task.endpoint.id).values()) {
+      this.#rows.push({ pushes: row, taken: 0, dueAtMs: this.#dueAtMs(row[0]), isSpaced: false });
     }
-    void this.#attempt(task, slot);
+    while (this.#rows.length > 0) {
+      const isRoomWanted = this.#beginWhatMay();
+      if (this.#isStale()) this.#defer(() => true);
+      else if (isRoomWanted && this.#isInVain()) this.#defer((row) => !this.#isEarly(row, this.#context.world.now()));
+      else if (this.#rows.length > 0) await this.#nextChance(isRoomWanted);
+    }
+    while (this.#running > 0) await this.#nextEnd();
+    await Promise.all(this.#deferring);
   }
 
-  /** Resolves when nothing is under way any more. */
-  async done(): Promise<void> {
-    while (this.#running > 0) await this.#nextEnd();
+  /** The rows take turns until none can go on. Whether any of them wants more room than there is. */
+  #beginWhatMay(): boolean {
+    const rows = this.#rows;
+    const waiting: Row[] = [];
+    let isRoomWanted = false;
+    let tried = 0;
+    // What goes on is put behind the others, where it is come to again.
+    for (const row of rows) {
+      const turn = this.#tryNext(row);
+      if (turn === "no-room" || turn === "endpoint-full") isRoomWanted = true;
+      if (turn === "no-room") break;
+      tried++;
+      if (turn !== "taken") waiting.push(row);
+      else if (row.taken < row.pushes.length) rows.push(row);
+    }
+    this.#rows = [...rows.slice(tried), ...waiting];
+    return isRoomWanted;
+  }
+
+  #tryNext(row: Row): "taken" | "not-due" | "no-room" | "endpoint-full" {
+    const { slots, spacing, world } = this.#context;
+    const task = row.pushes[row.taken]?.task;
+    const nowMs = world.now();
+    // What will not be sent takes no turn of its endpoint's rate: those behind it would be late as well, and so on.
+    if (task === undefined || this.#isEarly(row, nowMs) || this.#isStale()) return "not-due";
+    const { id, rateLimit } = task.endpoint;
+    if (rateLimit !== null && !row.isSpaced) {
+      const waitMs = spacing.tryStart(id, rateLimit, nowMs);
+      if (waitMs > 0) {
+        row.dueAtMs = nowMs + waitMs;
+        return "not-due";
+      }
+      row.isSpaced = true;
+    }
+    const slot = slots.tryAcquire(id, nowMs);
+    if (slot === "no-room" || slot === "endpoint-full") return slot;
+    row.taken++;
+    row.isSpaced = false;
+    row.dueAtMs = this.#dueAtMs(row.pushes[row.taken]);
+    if (slot === "endpoint-busy") this.#deferring.push(this.#deferTask(task, slot));
+    else void this.#attempt(task, slot);
+    return "taken";
+  }
+
+  /** What is due further ahead than anything can be is due now: the clock was set back. */
+  #isEarly({ dueAtMs }: Row, nowMs: number): boolean {
+    return nowMs < dueAtMs && dueAtMs - nowMs <= MAX_AHEAD_MS;
+  }
+
+  #dueAtMs(push: DuePush | undefined): number {
+    return this.#startedAtMs + (push?.delayMs ?? 0);
   }
 
   async #attempt(task: PushTask, slot: Slot): Promise<void> {
     this.#running++;
+    this.#lastBegunAtMs = this.#context.world.now();
     await withPermit(task, this.#context.onResult, (onResult) => attemptPush(task, { ...this.#context, onResult }));
     slot.release();
     this.#running--;
@@ -59,35 +133,19 @@ export class PushCrew {
     this.#onEnd = null;
   }
 
-  /** What will not be sent takes no turn: those behind it would be late as well, and so on. */
-  async #keepApart(endpointId: string, perSecond: number): Promise<void> {
-    const { spacing, world } = this.#context;
-    while (!this.#isStale()) {
-      const waitMs = spacing.tryStart(endpointId, perSecond, world.now());
-      if (waitMs === 0) return;
-      await pause(waitMs);
-    }
-  }
-
+  /** Room, or a turn, took long to come: an endpoint may have been deleted meanwhile (I5). */
   #isStale(): boolean {
     return this.#context.world.now() - this.#context.readAtMs >= CACHE_MAX_AGE_MS;
   }
 
-  /** Null when there is no room right now. */
-  #tryAcquire({ endpoint }: PushTask): Slot | "endpoint-busy" | null {
-    const slot = this.#context.slots.tryAcquire(endpoint.id, this.#context.world.now());
-    return slot === "no-room" ? null : slot;
+  #isInVain(): boolean {
+    return this.#running === 0 && this.#context.world.now() - this.#lastBegunAtMs > MAX_ROOM_WAIT_MS;
   }
 
-  async #awaitRoom(task: PushTask): Promise<Slot | SlotRefusal> {
-    const { world } = this.#context;
-    for (const startedAtMs = world.now(); ; ) {
-      if (world.now() - startedAtMs > MAX_ROOM_WAIT_MS && this.#running === 0) return "no-room";
-      // Never another request's promise, only time and attempts of our own.
-      await (this.#running === 0 ? pause(RECHECK_ROOM_MS) : Promise.race([this.#nextEnd(), pause(RECHECK_ROOM_MS)]));
-      const slot = this.#tryAcquire(task);
-      if (slot !== null) return slot;
-    }
+  /** Never waits for another request's promise, only for time and attempts of our own. */
+  async #nextChance(isRoomWanted: boolean): Promise<void> {
+    if (!isRoomWanted) return pause(Math.min(MAX_AHEAD_MS, ...this.#rows.map(({ dueAtMs }) => dueAtMs - this.#context.world.now())));
+    await (this.#running === 0 ? pause(RECHECK_ROOM_MS) : Promise.race([this.#nextEnd(), pause(RECHECK_ROOM_MS)]));
   }
 
   #nextEnd(): Promise<void> {
@@ -100,17 +158,26 @@ export class PushCrew {
     });
   }
 
-  async #defer(task: PushTask, refusal: SlotRefusal): Promise<void> {
+  /** Defers all that is left of the rows that are meant. */
+  #defer(isMeant: (row: Row) => boolean): void {
+    for (const row of this.#rows.filter(isMeant)) {
+      for (const { task } of row.pushes.slice(row.taken)) this.#deferring.push(this.#deferTask(task, "no-room"));
+      row.taken = row.pushes.length;
+    }
+    this.#rows = this.#rows.filter(({ pushes, taken }) => taken < pushes.length);
+  }
+
+  async #deferTask(task: PushTask, refusal: SlotRefusal): Promise<void> {
     const { message, claim: { endpointId } } = task;
     const { world, onResult } = this.#context;
     await task.leave?.();
-    const delayMs = refusal === "no-room" ? NO_ROOM_DELAY_MS : ENDPOINT_BUSY_DELAY_MS;
+    const delayMs = refusal === "endpoint-busy" ? ENDPOINT_BUSY_DELAY_MS : NO_ROOM_DELAY_MS;
     const nextAttemptAtMs = Math.round(world.now() + delayMs * (0.5 + world.random()));
     const verdict: Verdict = { status: "open", nextAttemptAtMs, counted: false, ...(refusal === "endpoint-busy" ? { busy: true } : {}) };
     onResult({ offset: message.offset, endpointId, verdict });
   }
 }
 
-export function pause(ms: number): Promise<void> {
+function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }

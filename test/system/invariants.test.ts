@@ -122,6 +122,7 @@ it("I7: another tenant's things answer as if they did not exist", async () => {
   const scopes = ["publish", "consume", "manage", "read", "admin"];
   const made = await call(gateway, "POST", "/v1/tokens", { body: { name: "theirs", scopes }, headers: { "postern-tenant": "neighbour" } });
   const theirs = made.json.token as string;
+  const { json: ours } = await call(gateway, "POST", "/v1/tokens", { body: { name: "ours", scopes } });
   const { id: endpointId } = await createEndpoint(gateway, { url: `${receiver.url}/i7`, topics: ["i7"] });
   const { id: messageId } = await publish(gateway, "i7", "secret");
   await eventually(() => call(gateway, "GET", `/v1/messages/${messageId}`), ({ status: code }) => code === 200);
@@ -130,7 +131,7 @@ it("I7: another tenant's things answer as if they did not exist", async () => {
     ["GET", "/v1/endpoints/ID", endpointId], ["DELETE", "/v1/endpoints/ID", endpointId], ["POST", "/v1/endpoints/ID/pause", endpointId],
     ["GET", "/v1/endpoints/ID/secret", endpointId], ["GET", "/v1/endpoints/ID/attempts", endpointId],
     ["GET", "/v1/messages/ID", messageId], ["GET", "/v1/messages/ID/content", messageId], ["GET", "/v1/messages/ID/deliveries", messageId],
-    ["DELETE", "/v1/messages/ID/content", messageId], ["GET", "/v1/tokens/ID", made.json.id.replace(/.$/, "0")],
+    ["DELETE", "/v1/messages/ID/content", messageId], ["GET", "/v1/tokens/ID", ours.id],
   ] as const;
   for (const [method, path, id] of paths) {
     const foreign = await call(gateway, method, path.replace("ID", id), { token: theirs });

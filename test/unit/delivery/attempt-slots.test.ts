@@ -28,7 +28,7 @@ describe("the bound on attempts in flight", () => {
   it("leaves room to others, however much one endpoint has to get", () => {
     const slots = new AttemptSlots(() => now);
     const { held, refusal } = acquireUntilRefused(slots, "ep_a", 0);
-    expect({ refusal, held: held.length }).toEqual({ refusal: "no-room", held: 64 });
+    expect({ refusal, held: held.length }).toEqual({ refusal: "endpoint-full", held: 64 });
     expect(acquireUntilRefused(slots, "ep_b", 0).held).toHaveLength(64);
   });
 
@@ -51,7 +51,7 @@ describe("the bound on attempts in flight", () => {
     }
     const { held } = acquireUntilRefused(slots, "ep_a", now);
     now += 1_000;
-    expect(slots.tryAcquire("ep_a", now)).toBe("no-room"); // and not busy
+    expect(slots.tryAcquire("ep_a", now)).toBe("endpoint-full"); // and not busy
     for (const slot of held) slot.release();
     acquireUntilRefused(slots, "ep_a", now);
     expect(slots.tryAcquire("ep_a", now + 2_000)).toBe("endpoint-busy");

@@ -38,7 +38,7 @@ function open(rateLimits: Readonly<Record<string, number>> = {}) {
     reserveTurns: async (_id: string, count: number) => ({ delaysMs: Array(count).fill(0), laterMs: [] }),
     onResult: () => undefined, onReport: () => undefined, answerQuery: async () => undefined,
   };
-  return { context: context as unknown as WorkContext, requested, slots, spacing, end: resolve };
+  return { context: context as unknown as WorkContext, requested, slots, spacing, world, end: resolve };
 }
 
 it("holds up no endpoint for another one whose rate has it wait", async () => {
@@ -57,4 +57,33 @@ it("holds up no endpoint for another one that has as many under way as it may", 
   await vi.waitFor(() => expect(requested).toEqual(["ep_free", "ep_free", "ep_free"]), { timeout: 100, interval: 5 });
   end();
   await attempting;
+});
+
+it("tries each push of a large fan-out when there is room for it, and not all of them each time one ends", async () => {
+  const { context, requested, slots } = open();
+  const tries = vi.spyOn(slots, "tryAcquire");
+  await attemptWork([work(0, ...Array.from({ length: 2_000 }, (_, index) => `ep_${index}`))], context);
+  expect(new Set(requested).size).toBe(2_000);
+  // Once for each, and at most once more for each attempt that ended meanwhile.
+  expect(tries.mock.calls.length).toBeLessThan(2 * 2_000 + 100);
+});
+
+it("lets the endpoints take turns: one with few does not wait behind all of one with many", async () => {
+  const { context, requested } = open();
+  await attemptWork([...Array.from({ length: 50 }, (_, offset) => work(offset, "ep_many")), work(50, "ep_few")], context);
+  expect(requested.indexOf("ep_few")).toBeLessThan(3);
+  expect(requested.filter((id) => id === "ep_many")).toHaveLength(50);
+});
+
+it("does not wait for a turn that a clock which was set back has put far ahead", async () => {
+  const { context, requested, world } = open({ ep_limited: 1_000 });
+  let setBackMs = 0;
+  world.now = () => Date.now() - setBackMs;
+  const attempting = attemptWork([work(0, "ep_limited"), work(1, "ep_limited"), work(2, "ep_limited")], {
+    ...context, reserveTurns: async () => ({ delaysMs: [0, 200, 400], laterMs: [] }),
+  });
+  await vi.waitFor(() => expect(requested).toHaveLength(1), { timeout: 150, interval: 5 });
+  setBackMs = 3_600_000;
+  await attempting;
+  expect(requested).toHaveLength(3);
 });
