@@ -1,4 +1,3 @@
-import type { Context } from "hono";
 import { isolateOf } from "../isolate.ts";
 import { log } from "../log.ts";
 import { newTraceparent } from "../messages/traceparent.ts";
@@ -9,11 +8,9 @@ import { toMessage } from "../sns/to-message.ts";
 import { type Verification, verify } from "../sns/verify.ts";
 import { recordSubscriptionState } from "../storage/source-subscriptions.ts";
 import type { SnsSource } from "../storage/sources.ts";
-import { askAgain, publishInbound, type PublishedInbound, refused } from "./inbound-answer.ts";
+import { askAgain, type InboundCall, publishInbound, type PublishedInbound, refused } from "./inbound-answer.ts";
 import { readBody } from "./read-body.ts";
-import { type AppEnv, fail } from "./router.ts";
-
-type InboundContext = Context<AppEnv>;
+import { fail } from "./router.ts";
 
 /** What SNS said about a subscription, once it is recorded. */
 export type SubscriptionRecorded = { topicArn: string; state: "confirmed" | "unsubscribed" };
@@ -21,69 +18,68 @@ export type SubscriptionRecorded = { topicArn: string; state: "confirmed" | "uns
 let certificates: ReturnType<typeof createCertificateCache> | undefined;
 
 /** Takes a push of SNS (§6): a notification becomes an event, a confirmation is given or recorded. */
-export async function receiveFromSns(c: InboundContext, source: SnsSource): Promise<PublishedInbound | SubscriptionRecorded> {
-  const verification = await verifyRequest(c, source);
-  if (!verification.ok) return reject(c, source, verification);
+export async function receiveFromSns(call: InboundCall, source: SnsSource): Promise<PublishedInbound | SubscriptionRecorded> {
+  const verification = await verifyRequest(call, source);
+  if (!verification.ok) return reject(call, source, verification);
   const { message } = verification;
   switch (message.type) {
     case "Notification":
-      return accept(c, source, message);
+      return accept(call, source, message);
     case "SubscriptionConfirmation":
-      return confirm(c, source, message);
+      return confirm(call, source, message);
     case "UnsubscribeConfirmation":
-      return recordState(c, source, message, "unsubscribed", null);
+      return recordState(call, source, message, "unsubscribed", null);
   }
 }
 
-async function verifyRequest(c: InboundContext, source: SnsSource): Promise<Verification> {
-  const body = await readBody(c.req.raw, MAX_SNS_BODY_BYTES);
+async function verifyRequest(call: InboundCall, source: SnsSource): Promise<Verification> {
+  const body = await readBody(call.request, MAX_SNS_BODY_BYTES);
   if (body === null) return { ok: false, kind: "refused", reason: "body-too-large" };
   certificates ??= createCertificateCache({
-    fetch: isolateOf(c.env).world.fetch,
+    fetch: isolateOf(call.env).world.fetch,
     sleep: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
-    snsEndpoint: c.get("config").snsEndpoint,
+    snsEndpoint: isolateOf(call.env).config.snsEndpoint,
   });
   const policy = { sourceId: source.id, topicArns: source.topicArns, minVersion: source.minVersion };
-  return verify({ headers: c.req.raw.headers, body }, policy, certificates, Date.now());
+  return verify({ headers: call.request.headers, body }, policy, certificates, Date.now());
 }
 
-function reject(c: InboundContext, source: SnsSource, { kind, reason }: Exclude<Verification, { ok: true }>): never {
+function reject(call: InboundCall, source: SnsSource, { kind, reason }: Exclude<Verification, { ok: true }>): never {
   switch (kind) {
     case "refused":
-      return refused(c, source, "sns.refused", reason);
+      return refused(call, source, "sns.refused", reason);
     case "cannot-judge":
       log("error", "an inbound message could not be judged", {
-        event: "sns.undecided", requestId: c.get("requestId"), sourceId: source.id, reason,
+        event: "sns.undecided", requestId: call.requestId, sourceId: source.id, reason,
       });
       return fail(askAgain("The message could not be verified now: send it again."));
   }
 }
 
-async function accept(c: InboundContext, source: SnsSource, notification: Notification): Promise<PublishedInbound> {
-  const message = toMessage(notification, newTraceparent(isolateOf(c.env).world.fillRandom));
-  return publishInbound(c, source.tenantId, source.topic ?? notification.topic.name, message);
+async function accept(call: InboundCall, source: SnsSource, notification: Notification): Promise<PublishedInbound> {
+  const message = toMessage(notification, newTraceparent(isolateOf(call.env).world.fillRandom));
+  return publishInbound(call, source.tenantId, source.topic ?? notification.topic.name, message);
 }
 
-async function confirm(c: InboundContext, source: SnsSource, confirmation: Confirmation): Promise<SubscriptionRecorded> {
-  const { fetch } = isolateOf(c.env).world;
-  const { snsEndpoint } = c.get("config");
+async function confirm(call: InboundCall, source: SnsSource, confirmation: Confirmation): Promise<SubscriptionRecorded> {
+  const { world: { fetch }, config: { snsEndpoint } } = isolateOf(call.env);
   const result = await confirmSubscription(confirmation.topic, confirmation.token, { fetch, snsEndpoint });
   if (!result.ok) {
     const { reason, status } = result;
-    const fields = { event: "sns.confirmation-failed", requestId: c.get("requestId"), sourceId: source.id, reason, status };
+    const fields = { event: "sns.confirmation-failed", requestId: call.requestId, sourceId: source.id, reason, status };
     log("error", "SNS did not confirm a subscription", fields);
     return fail(askAgain("The subscription could not be confirmed now: send it again."));
   }
-  return recordState(c, source, confirmation, "confirmed", result.subscriptionArn);
+  return recordState(call, source, confirmation, "confirmed", result.subscriptionArn);
 }
 
 async function recordState(
-  c: InboundContext,
+  call: InboundCall,
   source: SnsSource,
   { topic }: Confirmation,
   state: SubscriptionRecorded["state"],
   subscriptionArn: string | null,
 ): Promise<SubscriptionRecorded> {
-  await recordSubscriptionState(c.env.DB, source.id, topic.text, state, subscriptionArn, Date.now());
+  await recordSubscriptionState(call.env.DB, source.id, topic.text, state, subscriptionArn, Date.now());
   return { topicArn: topic.text, state };
 }

@@ -1,4 +1,3 @@
-import type { Context } from "hono";
 import { type Handshake, handshakeOf } from "../inbound/facts.ts";
 import { openVerifyingKeys, type SealedSourceSecret } from "../inbound/open-keys.ts";
 import { toMessage } from "../inbound/to-message.ts";
@@ -8,38 +7,38 @@ import { describeError, log } from "../log.ts";
 import { MAX_BODY_BYTES } from "../messages/message.ts";
 import { newTraceparent } from "../messages/traceparent.ts";
 import type { WebhookSource } from "../storage/sources.ts";
-import { askAgain, publishInbound, type PublishedInbound, refused } from "./inbound-answer.ts";
+import { askAgain, type InboundCall, publishInbound, type PublishedInbound, refused } from "./inbound-answer.ts";
 import { readBody } from "./read-body.ts";
-import { type AppEnv, fail } from "./router.ts";
+import { fail } from "./router.ts";
 
 /** What a handshake is answered with. */
 export type HandshakeAnswer = { challenge: string } | { pong: true };
 
 /** Takes a delivery of a webhook sender: verified over the bytes as they came, then an event; or a handshake. */
 export async function receiveWebhook(
-  c: Context<AppEnv>,
+  call: InboundCall,
   source: WebhookSource,
   secrets: readonly SealedSourceSecret[],
 ): Promise<PublishedInbound | HandshakeAnswer> {
-  const body = await readBody(c.req.raw, MAX_BODY_BYTES);
+  const body = await readBody(call.request, MAX_BODY_BYTES);
   if (body === null) return fail({ code: "payload-too-large", detail: `A message has at most ${MAX_BODY_BYTES} bytes.` });
-  const delivery = { headers: c.req.raw.headers, body };
-  const keys = await openKeys(c, source, secrets);
+  const delivery = { headers: call.request.headers, body };
+  const keys = await openKeys(call, source, secrets);
   const verification = await verify(delivery, { kind: source.kind, scheme: source.scheme, keys }, Date.now());
-  if (!verification.ok) return refused(c, source, "inbound.refused", verification.reason);
+  if (!verification.ok) return refused(call, source, "inbound.refused", verification.reason);
   const handshake = handshakeOf(source.kind, delivery);
   if (handshake !== null) return answer(handshake);
   const origin = { sourceId: source.id, kind: source.kind, deduplicateBy: source.deduplicateBy };
-  const traceparent = newTraceparent(isolateOf(c.env).world.fillRandom);
-  return publishInbound(c, source.tenantId, source.topic, await toMessage(delivery, verification.claim, origin, traceparent));
+  const traceparent = newTraceparent(isolateOf(call.env).world.fillRandom);
+  return publishInbound(call, source.tenantId, source.topic, await toMessage(delivery, verification.claim, origin, traceparent));
 }
 
-async function openKeys(c: Context<AppEnv>, source: WebhookSource, secrets: readonly SealedSourceSecret[]): Promise<CryptoKey[]> {
+async function openKeys(call: InboundCall, source: WebhookSource, secrets: readonly SealedSourceSecret[]): Promise<CryptoKey[]> {
   try {
-    return await openVerifyingKeys(source, secrets, c.get("keyRing"), Date.now());
+    return await openVerifyingKeys(source, secrets, isolateOf(call.env).keyRing, Date.now());
   } catch (thrown) {
     log("error", "a source's secret can not be opened", {
-      event: "inbound.unreadable", requestId: c.get("requestId"), sourceId: source.id, error: describeError(thrown),
+      event: "inbound.unreadable", requestId: call.requestId, sourceId: source.id, error: describeError(thrown),
     });
     return fail(askAgain("The message could not be verified now: send it again."));
   }

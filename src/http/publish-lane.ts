@@ -1,24 +1,18 @@
 import { isolateOf } from "../isolate.ts";
 import { newId } from "../ids.ts";
 import { attributesFromHeaders } from "../messages/attributes.ts";
-import { type Attributes, MAX_BODY_BYTES, type NewMessage } from "../messages/message.ts";
+import { MAX_BODY_BYTES, type NewMessage } from "../messages/message.ts";
 import { publish } from "../messages/publish.ts";
 import { isReservedTopic, isTarget } from "../messages/topic.ts";
 import { newTraceparent, parseTraceparent } from "../messages/traceparent.ts";
 import { fillFromPool } from "../random-pool.ts";
-import type { Admitted } from "./admission.ts";
 import { type Caller, isAging, knownCaller } from "./callers.ts";
-import { admitPublish } from "./middleware/admission.ts";
-import { accessLine } from "./middleware/access-log.ts";
+import { answerInLane } from "./lane.ts";
 import { takeMessages, takeRequest } from "./middleware/rate-limit.ts";
-import { headersOf, rateLimitHeaders, requestIdOf } from "./middleware/response-headers.ts";
-import { problemOf } from "./on-error.ts";
-import { PROBLEMS, problemResponse } from "./problem.ts";
 import { requirePayload } from "./publish-limits.ts";
 import { DEFAULT_CONTENT_TYPE, invalid } from "./publish-request.ts";
 import { acceptedBy, presentAppended, publishWorldOf } from "./published.ts";
-import { fail, type RateLimitState } from "./router.ts";
-import { countRequest } from "./request-counts.ts";
+import { fail } from "./router.ts";
 
 const ROUTE = "/v1/events/:topic";
 const PATH = "/v1/events/";
@@ -44,72 +38,28 @@ export function publishLane(request: Request, env: Cloudflare.Env, ctx: Executio
   return answer(request, { topic, headers, caller }, env, ctx);
 }
 
-async function answer(request: Request, plain: Plain, env: Cloudflare.Env, ctx: ExecutionContext): Promise<Response> {
-  const startedAtMs = Date.now();
-  const requestId = requestIdOf(plain.headers.get("x-request-id"));
-  const { principal, limits } = plain.caller;
-  let admitted: Admitted | null = null;
-  let rateLimit: RateLimitState | undefined;
-  try {
-    admitted = await admitPublish(request, plain.headers.get("content-length"));
-    rateLimit = takeRequest(principal.tenantId, limits, isolateOf(env).config);
-    const parsed = attributesFromHeaders(plain.headers);
+function answer(request: Request, { topic, headers, caller }: Plain, env: Cloudflare.Env, ctx: ExecutionContext): Promise<Response> {
+  const { principal, limits } = caller;
+  return answerInLane({ request, route: ROUTE, headers, principal }, async (state) => {
+    state.rateLimit = takeRequest(principal.tenantId, limits, isolateOf(env).config);
+    const parsed = attributesFromHeaders(headers);
     const attributes = parsed.ok ? parsed.attributes : fail(invalid(parsed.errors));
     const body = new Uint8Array(await request.arrayBuffer());
     requirePayload(limits, body);
-    rateLimit = takeMessages(principal.tenantId, limits, 1) ?? rateLimit;
-    const response = await accept(plain, { attributes, body, requestId, rateLimit, secure: isSecure(request) }, env, ctx);
-    countRequest("POST", ROUTE, 202);
-    return response;
-  } catch (thrown) {
-    const problem = problemOf(thrown, requestId);
-    const { status } = PROBLEMS[problem.code];
-    countRequest("POST", ROUTE, status);
-    accessLine({ method: "POST", route: ROUTE, status, startedAtMs, requestId, principal });
-    const headers = { ...rateLimitHeaders(rateLimit), ...problem.headers, ...headersOf(requestId, isSecure(request)) };
-    return problemResponse({ ...problem, headers }, requestId);
-  } finally {
-    admitted?.leave(Date.now());
-  }
-}
-
-type Received = {
-  readonly attributes: Attributes;
-  readonly body: Uint8Array;
-  readonly requestId: string;
-  readonly rateLimit: RateLimitState;
-  readonly secure: boolean;
-};
-
-async function accept(
-  { topic, headers, caller }: Plain,
-  { attributes, body, requestId, rateLimit, secure }: Received,
-  env: Cloudflare.Env,
-  ctx: ExecutionContext,
-): Promise<Response> {
-  const message: NewMessage = {
-    id: newId("msg", Date.now()),
-    deduplicate: false,
-    contentType: headers.get("content-type") ?? DEFAULT_CONTENT_TYPE,
-    attributes,
-    traceparent: parseTraceparent(headers.get("traceparent") ?? null) ?? newTraceparent(fillFromPool),
-    body,
-  };
-  const world = publishWorldOf(env, (promise) => ctx.waitUntil(promise));
-  const [appended] = await acceptedBy(requestId, publish(world, caller.principal.tenantId, topic, [message]));
-  if (appended === undefined) throw new Error("a stream answered an append of one message with none");
-  return new Response(JSON.stringify(presentAppended({ kind: "topics", name: topic }, appended)), {
-    status: 202,
-    headers: {
-      "content-type": "application/json",
-      ...rateLimitHeaders(rateLimit),
-      ...headersOf(requestId, secure),
-    },
+    state.rateLimit = takeMessages(principal.tenantId, limits, 1) ?? state.rateLimit;
+    const message: NewMessage = {
+      id: newId("msg", Date.now()),
+      deduplicate: false,
+      contentType: headers.get("content-type") ?? DEFAULT_CONTENT_TYPE,
+      attributes,
+      traceparent: parseTraceparent(headers.get("traceparent") ?? null) ?? newTraceparent(fillFromPool),
+      body,
+    };
+    const world = publishWorldOf(env, (promise) => ctx.waitUntil(promise));
+    const [appended] = await acceptedBy(state.requestId, publish(world, principal.tenantId, topic, [message]));
+    if (appended === undefined) throw new Error("a stream answered an append of one message with none");
+    return { status: 202, body: presentAppended({ kind: "topics", name: topic }, appended) };
   });
-}
-
-function isSecure({ url }: Request): boolean {
-  return url.startsWith("https:");
 }
 
 function topicOf({ method, url }: Request): string | null {

@@ -29,6 +29,11 @@ export async function standingOf(
   return known;
 }
 
+/** How the tenant stands, where that was read within the last second; null also when it is time to read it again. */
+export function knownStanding(tenantId: string, nowMs: number): TenantStanding | null {
+  return recentStandings.isAging(tenantId, nowMs) ? null : (recentStandings.get(tenantId, nowMs) ?? null);
+}
+
 /** After a change that this isolate made itself. */
 export function forgetStandings(nowMs: number): void {
   recentStandings.forget(nowMs);

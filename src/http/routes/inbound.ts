@@ -1,15 +1,9 @@
 import { createRoute, z } from "@hono/zod-openapi";
-import type { Context } from "hono";
-import { CACHE_MAX_AGE_MS } from "../../delivery/freshness.ts";
-import { RecentReads } from "../../recent-reads.ts";
-import { getSource, type SourceWithSecrets } from "../../storage/sources.ts";
-import { requireStanding } from "../inbound-answer.ts";
-import { receiveFromSns } from "../inbound-sns.ts";
-import { receiveWebhook } from "../inbound-webhook.ts";
-import { type AppEnv, createRouter, fail } from "../router.ts";
+import { type InboundCall, principalOf } from "../inbound-answer.ts";
+import { receiveInbound } from "../inbound-lane.ts";
+import { receiverOf } from "../receivers.ts";
+import { createRouter } from "../router.ts";
 import { jsonResponse, problemResponses, Time } from "../schemas.ts";
-
-const MAX_CACHED_SOURCES = 1000;
 
 const Accepted = z.union([
   z
@@ -39,24 +33,19 @@ const receive = createRoute({
   },
 });
 
-/** Found sources by id; what was not found is asked again every time. */
-const recentSources = new RecentReads<SourceWithSecrets>(CACHE_MAX_AGE_MS, MAX_CACHED_SOURCES);
-
 export const inbound = createRouter();
 
 inbound.openapi(receive, async (c) => {
-  const { source, secrets } = await requireSource(c, c.req.valid("param").sourceId);
-  await requireStanding(c, source);
-  if (source.kind === "sns") return c.json(await receiveFromSns(c, source), 200);
-  return c.json(await receiveWebhook(c, source, secrets), 200);
+  const inBackground = (work: Promise<unknown>): void => c.executionCtx.waitUntil(work);
+  const receiver = await receiverOf(c.env.DB, c.req.valid("param").sourceId, Date.now(), inBackground);
+  c.set("principal", principalOf(receiver.source));
+  const call: InboundCall = {
+    request: c.req.raw,
+    env: c.env,
+    requestId: c.get("requestId"),
+    limits: receiver.limits,
+    inBackground,
+    onRateLimit: (state) => c.set("rateLimit", state),
+  };
+  return c.json(await receiveInbound(call, receiver), 200);
 });
-
-async function requireSource(c: Context<AppEnv>, id: string): Promise<SourceWithSecrets> {
-  const nowMs = Date.now();
-  const recent = recentSources.get(id, nowMs);
-  if (recent !== undefined) return recent;
-  const found = await getSource(c.env.DB, id);
-  if (found === null) return fail({ code: "not-found", detail: "There is no source of that id." });
-  recentSources.set(id, found, nowMs);
-  return found;
-}

@@ -1,0 +1,70 @@
+import { log } from "../log.ts";
+import type { Admitted } from "./admission.ts";
+import { accessLine } from "./middleware/access-log.ts";
+import { admitPublish } from "./middleware/admission.ts";
+import { headersOf, rateLimitHeaders, requestIdOf } from "./middleware/response-headers.ts";
+import { problemOf } from "./on-error.ts";
+import { PROBLEMS, problemResponse } from "./problem.ts";
+import { countRequest } from "./request-counts.ts";
+import type { Principal, RateLimitState } from "./router.ts";
+
+/** A POST that brings messages, of somebody who is known. */
+export type LaneRequest = {
+  readonly request: Request;
+  /** Its pattern, for the log and the counts. */
+  readonly route: string;
+  readonly headers: ReadonlyMap<string, string>;
+  readonly principal: Principal;
+};
+
+/** What the answer says besides its body. */
+export type LaneState = { readonly requestId: string; rateLimit: RateLimitState | undefined };
+
+export type LaneAnswer = { readonly status: number; readonly body: unknown };
+
+const OVERLOAD_LINE_MS = 1_000;
+
+let refusedSinceLine = 0;
+let lastOverloadLineAtMs = 0;
+
+/**
+ * Answers what a busy gateway is asked nearly all the time, from the same parts as the route that it is for, without what
+ * a framework does for each request: let in as far as there is room, counted, with the headers of every answer. What is
+ * accepted is not logged, for history has it; what is refused for lack of room is logged once a second.
+ */
+export async function answerInLane(
+  { request, route, headers, principal }: LaneRequest,
+  work: (state: LaneState) => Promise<LaneAnswer>,
+): Promise<Response> {
+  const startedAtMs = Date.now();
+  const state: LaneState = { requestId: requestIdOf(headers.get("x-request-id")), rateLimit: undefined };
+  const general = (): Record<string, string> => ({
+    ...rateLimitHeaders(state.rateLimit),
+    ...headersOf(state.requestId, request.url.startsWith("https:")),
+  });
+  let admitted: Admitted | null = null;
+  try {
+    admitted = await admitPublish(request, headers.get("content-length"));
+    const { status, body } = await work(state);
+    countRequest("POST", route, status);
+    return new Response(JSON.stringify(body), { status, headers: { "content-type": "application/json", ...general() } });
+  } catch (thrown) {
+    const problem = problemOf(thrown, state.requestId);
+    const { status } = PROBLEMS[problem.code];
+    countRequest("POST", route, status);
+    if (problem.code === "overloaded") overloadLine(startedAtMs);
+    else accessLine({ method: "POST", route, status, startedAtMs, requestId: state.requestId, principal });
+    return problemResponse({ ...problem, headers: { ...general(), ...problem.headers } }, state.requestId);
+  } finally {
+    admitted?.leave(Date.now());
+  }
+}
+
+/** A line for each would be work for every request that there is no room for. */
+function overloadLine(nowMs: number): void {
+  refusedSinceLine++;
+  if (Math.abs(nowMs - lastOverloadLineAtMs) < OVERLOAD_LINE_MS) return;
+  log("error", "overloaded", { refused: refusedSinceLine });
+  refusedSinceLine = 0;
+  lastOverloadLineAtMs = nowMs;
+}
