@@ -43,9 +43,11 @@ export async function answerInLane(
     ...headersOf(state.requestId, request.url.startsWith("https:")),
   });
   let admitted: Admitted | null = null;
+  let isAccepted = false;
   try {
     admitted = await admitPublish(request, headers.get("content-length"));
     const { status, body } = await work(state);
+    isAccepted = true;
     countRequest("POST", route, status);
     return new Response(JSON.stringify(body), { status, headers: { "content-type": "application/json", ...general() } });
   } catch (thrown) {
@@ -56,7 +58,7 @@ export async function answerInLane(
     else accessLine({ method: "POST", route, status, startedAtMs, requestId: state.requestId, principal });
     return problemResponse({ ...problem, headers: { ...general(), ...problem.headers } }, state.requestId);
   } finally {
-    admitted?.leave(Date.now());
+    admitted?.leave(Date.now(), isAccepted);
   }
 }
 

@@ -18,7 +18,7 @@ export const admission = createMiddleware<AppEnv>(async (c, next) => {
   try {
     await next();
   } finally {
-    admitted.leave(Date.now());
+    admitted.leave(Date.now(), c.res.ok);
   }
 });
 

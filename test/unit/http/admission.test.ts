@@ -13,33 +13,68 @@ function enterUntilRefused(admission: Admission, bytes: number, nowMs: number): 
   }
 }
 
-/** Busy for some seconds at a rate; never empty, so that what is measured is what could be done. */
-function work(admission: Admission, perSecond: number, seconds: number): void {
-  const underWay = Array.from({ length: 100 }, () => admission.enter(KIB, 0));
+/** Busy for some seconds: so many under way all the time, worked off at a rate. */
+function work(admission: Admission, { underWay, perSecond, seconds, fromMs = 0 }: { underWay: number; perSecond: number; seconds: number; fromMs?: number }): number {
+  const inside: Admitted[] = [];
+  let nowMs = fromMs;
   for (let done = 0; done < perSecond * seconds; done++) {
-    const nowMs = (done * 1000) / perSecond;
-    underWay.shift()?.leave(nowMs);
-    underWay.push(admission.enter(KIB, nowMs));
+    nowMs = fromMs + (done * 1000) / perSecond;
+    while (inside.length < underWay) {
+      const one = admission.enter(KIB, nowMs);
+      if (one === null) break;
+      inside.push(one);
+    }
+    inside.shift()?.leave(nowMs, true);
   }
-  for (const one of underWay) one?.leave(seconds * 1000);
+  for (const one of inside) one.leave(nowMs, false);
+  return nowMs;
 }
 
 describe("the admission of publishes", () => {
   it("lets a burst in before anything is measured, and no more than that", () => {
     const admission = new Admission();
     const admitted = enterUntilRefused(admission, KIB, 0);
-    expect(admitted).toHaveLength(2_000);
-    admitted[0]?.leave(10);
-    admitted[0]?.leave(10);
+    expect(admitted).toHaveLength(1_000);
+    admitted[0]?.leave(10, true);
+    admitted[0]?.leave(10, true);
     expect(enterUntilRefused(admission, KIB, 10)).toHaveLength(1);
   });
 
-  it("lets in what is answered within two seconds at the rate it measured", () => {
+  it("lets in what is answered within half a second, however much is asked", () => {
     const admission = new Admission();
-    work(admission, 2_500, 5);
-    const room = enterUntilRefused(admission, KIB, 6_000).length;
+    const nowMs = work(admission, { underWay: 100_000, perSecond: 1_000, seconds: 10 });
+    const room = enterUntilRefused(admission, KIB, nowMs).length;
+    expect(room).toBeGreaterThan(300);
+    expect(room).toBeLessThan(700);
+  });
+
+  it("lets more in than a burst where that is worked off in time", () => {
+    const admission = new Admission();
+    const nowMs = work(admission, { underWay: 900, perSecond: 5_000, seconds: 5 });
+    const room = enterUntilRefused(admission, KIB, nowMs).length;
     expect(room).toBeGreaterThan(4_800);
     expect(room).toBeLessThan(5_200);
+    const fast = new Admission();
+    expect(enterUntilRefused(fast, KIB, work(fast, { underWay: 900, perSecond: 50_000, seconds: 1 }))).toHaveLength(8_000);
+  });
+
+  it("lets enough in to go on where everything takes long, and a burst again once nobody is refused", () => {
+    const admission = new Admission();
+    const nowMs = work(admission, { underWay: 100_000, perSecond: 100, seconds: 60 });
+    expect(enterUntilRefused(admission, KIB, nowMs)).toHaveLength(64);
+    const later = new Admission();
+    const endedAtMs = work(later, { underWay: 100_000, perSecond: 100, seconds: 60 });
+    const calmAtMs = work(later, { underWay: 10, perSecond: 100, seconds: 1, fromMs: endedAtMs });
+    expect(enterUntilRefused(later, KIB, calmAtMs)).toHaveLength(1_000);
+  });
+
+  it("measures only what is accepted: what is refused for its form takes no time", () => {
+    const admission = new Admission();
+    const nowMs = work(admission, { underWay: 100_000, perSecond: 1_000, seconds: 10 });
+    for (let later = 0; later < 1_000; later++) admission.enter(KIB, nowMs + later)?.leave(nowMs + later, false);
+    const room = enterUntilRefused(admission, KIB, nowMs + 999).length;
+    expect(room).toBeGreaterThan(300);
+    expect(room).toBeLessThan(700);
   });
 
   it("lets in no more bytes than there is memory for, and one message however large", () => {
