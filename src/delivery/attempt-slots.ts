@@ -1,7 +1,7 @@
 /** Attempts that may still get a quick answer, per isolate: more than a stream has out at once, so that few ever wait. */
-const MAX_QUICK_ATTEMPTS = 320;
+const MAX_QUICK_ATTEMPTS = 512;
 /** Of which one endpoint may have this many: there is always room for others, however much waits for it (I6). */
-const MAX_QUICK_PER_ENDPOINT = 64;
+const MAX_QUICK_PER_ENDPOINT = 128;
 /** All attempts, slow ones included: bounds sockets and memory. */
 const MAX_ATTEMPTS = 2048;
 /** Slow attempts of one endpoint; beyond it, that endpoint waits and leaves the room to the others (I6). */

@@ -9,7 +9,10 @@ import type { DeliveryResult } from "./outcome.ts";
 import { ResultCollector, settleAsTheyCome, within } from "./settlement.ts";
 import { workOff } from "./work-off.ts";
 
-/** What is not known by then is settled later, so that one slow target holds back no other's result. */
+/**
+ * What is not known so long after it found room is settled later, so that one slow target holds back no other's result.
+ * As long as there is no room the call does not come back: so its stream accepts no more than can be delivered.
+ */
 const SOFT_DEADLINE_MS = 300;
 
 /** Makes the first attempts of committed groups; stateless, so that many run beside each other. */
@@ -18,13 +21,16 @@ export class Deliverer extends WorkerEntrypoint<Cloudflare.Env> implements Deliv
     const { directory, keyRing, world } = isolateOf(this.env);
     const collector = new ResultCollector();
     const waitUntil = (promise: Promise<unknown>): void => this.ctx.waitUntil(promise);
+    const { promise: room, resolve: onRoom } = Promise.withResolvers<void>();
     const fresh = directoryOf(this.env.DB, keyRing, world.now);
     const allReported = workOff(group, collector, {
       env: this.env,
       directory: group.uncached === true ? fresh : directory.inFrontOf(fresh, world.now, waitUntil),
       waitUntil,
       returning: false,
+      onRoom,
     });
+    await Promise.race([room, allReported]);
     if (!(await within(SOFT_DEADLINE_MS, allReported))) this.ctx.waitUntil(this.#settleRest(group, collector, allReported));
     return collector.take();
   }

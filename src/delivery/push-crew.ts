@@ -9,6 +9,8 @@ type CrewContext = PushContext & {
   /** When the endpoints were read. */
   readonly readAtMs: number;
   readonly spacing: SendSpacing;
+  /** Told, maybe again and again, that no push waits for room. */
+  readonly onRoom: () => void;
 };
 
 /** A push that has its turn, in `delayMs`. */
@@ -28,16 +30,14 @@ type Row = {
 const NO_ROOM_DELAY_MS = 1_000;
 /** How often room is looked for again: others' attempts end, and those that turn slow make room without ending. */
 const RECHECK_ROOM_MS = 5;
-/** How long room is looked for before a message goes to the queue; as long as an attempt takes at least to turn slow. */
-const MAX_ROOM_WAIT_MS = 300;
 const ENDPOINT_BUSY_DELAY_MS = 2_000;
 /** Nothing has its turn further ahead than that. */
 const MAX_AHEAD_MS = 2_000;
 
 /**
- * Makes the pushes of one call, each as soon as there is room: looked for a short while, and for as long as this call
- * itself takes some up; a push that finds none is deferred without counting as an attempt. The endpoints take turns,
- * and none waits for what another one has to wait for.
+ * Makes the pushes of one call, each as soon as there is room: looked for as long as what was read of the endpoints may
+ * be used; a push that finds none is deferred without counting as an attempt. The endpoints take turns, and none waits
+ * for what another one has to wait for.
  */
 export class PushCrew {
   readonly #context: CrewContext;
@@ -45,14 +45,12 @@ export class PushCrew {
   readonly #deferring: Promise<void>[] = [];
   #rows: Row[] = [];
   #running = 0;
-  #lastBegunAtMs: number;
   /** Told of the next attempt that ends. */
   #onEnd: (() => void) | null = null;
 
   constructor(context: CrewContext) {
     this.#context = context;
     this.#startedAtMs = context.world.now();
-    this.#lastBegunAtMs = this.#startedAtMs;
   }
 
   /** Resolves when every push was made, or deferred. */
@@ -62,10 +60,11 @@ export class PushCrew {
     }
     while (this.#rows.length > 0) {
       const isRoomWanted = this.#beginWhatMay();
-      if (this.#isStale()) this.#defer(() => true);
-      else if (isRoomWanted && this.#isInVain()) this.#defer((row) => !this.#isEarly(row, this.#context.world.now()));
+      if (!isRoomWanted) this.#context.onRoom();
+      if (this.#isStale()) this.#deferRest();
       else if (this.#rows.length > 0) await this.#nextChance(isRoomWanted);
     }
+    this.#context.onRoom();
     while (this.#running > 0) await this.#nextEnd();
     await Promise.all(this.#deferring);
   }
@@ -125,7 +124,6 @@ export class PushCrew {
 
   async #attempt(task: PushTask, slot: Slot): Promise<void> {
     this.#running++;
-    this.#lastBegunAtMs = this.#context.world.now();
     await withPermit(task, this.#context.onResult, (onResult) => attemptPush(task, { ...this.#context, onResult }));
     slot.release();
     this.#running--;
@@ -136,10 +134,6 @@ export class PushCrew {
   /** Room, or a turn, took long to come: an endpoint may have been deleted meanwhile (I5). */
   #isStale(): boolean {
     return this.#context.world.now() - this.#context.readAtMs >= CACHE_MAX_AGE_MS;
-  }
-
-  #isInVain(): boolean {
-    return this.#running === 0 && this.#context.world.now() - this.#lastBegunAtMs > MAX_ROOM_WAIT_MS;
   }
 
   /** Never waits for another request's promise, only for time and attempts of our own. */
@@ -158,19 +152,18 @@ export class PushCrew {
     });
   }
 
-  /** Defers all that is left of the rows that are meant. */
-  #defer(isMeant: (row: Row) => boolean): void {
-    for (const row of this.#rows.filter(isMeant)) {
-      for (const { task } of row.pushes.slice(row.taken)) this.#deferring.push(this.#deferTask(task, "no-room"));
-      row.taken = row.pushes.length;
+  #deferRest(): void {
+    for (const { pushes, taken } of this.#rows) {
+      for (const { task } of pushes.slice(taken)) this.#deferring.push(this.#deferTask(task, "no-room"));
     }
-    this.#rows = this.#rows.filter(({ pushes, taken }) => taken < pushes.length);
+    this.#rows = [];
   }
 
   async #deferTask(task: PushTask, refusal: SlotRefusal): Promise<void> {
     const { message, claim: { endpointId } } = task;
     const { world, onResult } = this.#context;
     await task.leave?.();
+
     const delayMs = refusal === "endpoint-busy" ? ENDPOINT_BUSY_DELAY_MS : NO_ROOM_DELAY_MS;
     const nextAttemptAtMs = Math.round(world.now() + delayMs * (0.5 + world.random()));
     const verdict: Verdict = { status: "open", nextAttemptAtMs, counted: false, ...(refusal === "endpoint-busy" ? { busy: true } : {}) };

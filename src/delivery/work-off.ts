@@ -21,6 +21,8 @@ export type WorkOffWorld = {
   readonly waitUntil: (promise: Promise<unknown>) => void;
   /** The work comes from the queue, not straight from its commit. */
   readonly returning: boolean;
+  /** Told, maybe again and again, that no push waits for room in this isolate. */
+  readonly onRoom?: () => void;
 };
 
 /** D1 did not answer: nothing was attempted, and it is asked again after this. */
@@ -66,6 +68,7 @@ export async function workOff(group: DeliveryGroup, collector: ResultCollector, 
     streamOf: (name) => streamStub(env.STREAMS, name),
     answerQuery: (messageId, answer) => answerCaller(env, stream.tenantId, messageId, answer),
     onResult: collector.push,
+    onRoom: workOffWorld.onRoom ?? (() => undefined),
     onReport: (endpoint, report) => {
       const change = health.observe(endpoint, report);
       if (change !== null) waitUntil(change);

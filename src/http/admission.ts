@@ -8,7 +8,9 @@ const BURST = 1_000;
 /** Fewer would leave room unused, for more there is no memory. */
 const LIMITS = { least: 64, most: 8_000 } as const;
 const MAX_BYTES_UNDER_WAY = 64 * 1024 * 1024;
-/** Where half of the publishes take longer, more come than are worked off; then what is let in is to be answered within this. */
+/** Where half of the publishes take longer, more come than are worked off. */
+const OVERLOADED_MS = 1_000;
+/** Then what is let in is to be answered within this. */
 const TARGET_MS = 500;
 const MEASURE_MS = 250;
 /** No publish lasts this long: its caller left, and its request was ended without a word. */
@@ -78,7 +80,7 @@ export class Admission {
     if (spentMs < MEASURE_MS) return;
     this.#perSecond = (this.#took.length * 1000) / spentMs;
     const medianMs = this.#took.sort((a, b) => a - b)[this.#took.length >> 1] ?? 0;
-    this.#isOverloaded = medianMs > TARGET_MS || (this.#isOverloaded && this.#hasRefused);
+    this.#isOverloaded = medianMs > OVERLOADED_MS || (this.#isOverloaded && this.#hasRefused);
     this.#beginMeasure(nowMs);
   }
 

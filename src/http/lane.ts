@@ -1,10 +1,9 @@
 import { log } from "../log.ts";
-import type { Admitted } from "./admission.ts";
 import { accessLine } from "./middleware/access-log.ts";
-import { admitPublish } from "./middleware/admission.ts";
+import { NO_ROOM, tryAdmit } from "./middleware/admission.ts";
 import { headersOf, rateLimitHeaders, requestIdOf } from "./middleware/response-headers.ts";
 import { problemOf } from "./on-error.ts";
-import { PROBLEMS, problemResponse } from "./problem.ts";
+import { type Problem, PROBLEMS, problemResponse } from "./problem.ts";
 import { countRequest } from "./request-counts.ts";
 import type { Principal, RateLimitState } from "./router.ts";
 
@@ -42,23 +41,26 @@ export async function answerInLane(
     ...rateLimitHeaders(state.rateLimit),
     ...headersOf(state.requestId, request.url.startsWith("https:")),
   });
-  let admitted: Admitted | null = null;
-  let isAccepted = false;
-  try {
-    admitted = await admitPublish(request, headers.get("content-length"));
-    const { status, body } = await work(state);
-    isAccepted = true;
-    countRequest("POST", route, status);
-    return new Response(JSON.stringify(body), { status, headers: { "content-type": "application/json", ...general() } });
-  } catch (thrown) {
-    const problem = problemOf(thrown, state.requestId);
+  const refusal = (problem: Problem): Response => {
     const { status } = PROBLEMS[problem.code];
     countRequest("POST", route, status);
     if (problem.code === "overloaded") overloadLine(startedAtMs);
     else accessLine({ method: "POST", route, status, startedAtMs, requestId: state.requestId, principal });
     return problemResponse({ ...problem, headers: { ...general(), ...problem.headers } }, state.requestId);
+  };
+  const admitted = tryAdmit(headers.get("content-length"));
+  // Nothing is read of it, nor thrown: there is no time for that now.
+  if (admitted === null) return refusal(NO_ROOM);
+  let isAccepted = false;
+  try {
+    const { status, body } = await work(state);
+    isAccepted = true;
+    countRequest("POST", route, status);
+    return new Response(JSON.stringify(body), { status, headers: { "content-type": "application/json", ...general() } });
+  } catch (thrown) {
+    return refusal(problemOf(thrown, state.requestId));
   } finally {
-    admitted?.leave(Date.now(), isAccepted);
+    admitted.leave(Date.now(), isAccepted);
   }
 }
 

@@ -36,17 +36,24 @@ export class CommitQueue {
     return new Promise((resolve, reject) => this.#pending.push({ appends, bytes, resolve, reject }));
   }
 
-  /** Takes what goes into the next commit, in order: always whole appends, and at least one. */
-  take(): PendingAppend[] {
+  /**
+   * Takes what goes into the next commit, in order: always whole appends, and at least one.
+   *
+   * @param maxTargets how many targets there is room for
+   */
+  take(maxTargets: number): PendingAppend[] {
     let count = 0;
     let messages = 0;
     let bytes = 0;
+    let targets = 0;
     for (const pending of this.#pending) {
+      const own = pending.appends.reduce((sum, { endpointIds }) => sum + endpointIds.length, 0);
       const fits = messages + pending.appends.length <= MAX_COMMIT_MESSAGES && bytes + pending.bytes <= MAX_COMMIT_BYTES;
-      if (count > 0 && !fits) break;
+      if (count > 0 && !(fits && targets + own <= maxTargets)) break;
       count++;
       messages += pending.appends.length;
       bytes += pending.bytes;
+      targets += own;
     }
     this.#messages -= messages;
     this.#bytes -= bytes;

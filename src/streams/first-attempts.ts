@@ -29,10 +29,12 @@ export class FirstAttempts {
     this.#apply = apply;
   }
 
-  /** Resolves when there is room for another group. Calls come back within a soft deadline, so this is short. */
-  async room(): Promise<void> {
-    if (this.#out < MAX_TARGETS_OUT && this.#bytesOut < MAX_BYTES_OUT) return;
-    await new Promise<void>((resolve) => (this.#waiting = resolve));
+  /** Resolves when there is room for another group: how many targets it may have. */
+  async room(): Promise<number> {
+    if (this.#out >= MAX_TARGETS_OUT || this.#bytesOut >= MAX_BYTES_OUT) {
+      await new Promise<void>((resolve) => (this.#waiting = resolve));
+    }
+    return Math.max(1, MAX_TARGETS_OUT - this.#out);
   }
 
   /**

@@ -10,8 +10,8 @@ export type SequencerWorld = {
   readonly log: SegmentLog;
   readonly outbox: Outbox;
   readonly chosenIds: ChosenIds;
-  /** Resolves when first attempts of more messages can begin. */
-  readonly room: () => Promise<void>;
+  /** Resolves when first attempts of more messages can begin: to how many targets. */
+  readonly room: () => Promise<number>;
   readonly checkpoint: () => Checkpoint;
   /** The group is written, but maybe not on disk yet. */
   readonly onWritten: () => void;
@@ -51,9 +51,9 @@ export class Sequencer {
     this.#running = true;
     try {
       for (let isFirst = true; !this.#commits.isEmpty; isFirst = false) {
-        await this.#world.room();
+        const maxTargets = await this.#world.room();
         if (!isFirst) await scheduler.wait(0);
-        await this.#commit(this.#commits.take());
+        await this.#commit(this.#commits.take(maxTargets));
       }
     } finally {
       this.#running = false;

@@ -1,12 +1,11 @@
 import { createMiddleware } from "hono/factory";
 import { Admission, type Admitted } from "../admission.ts";
-import { overloaded } from "../published.ts";
-import type { AppEnv } from "../router.ts";
+import type { Problem } from "../problem.ts";
+import { type AppEnv, fail } from "../router.ts";
 
 const PUBLISHES = /^\/(?:v1\/(?:events|commands|direct)\/|v1\/batch$|in\/)/;
 /** Of a body that does not say how long it is. */
 const USUAL_BYTES = 64 * 1024;
-const RETRY_AFTER_SECONDS = 1;
 
 /** Of this isolate. */
 const publishes = new Admission();
@@ -14,7 +13,7 @@ const publishes = new Admission();
 /** Answers 503 to publishes that there is no room for, before anything is read of them. */
 export const admission = createMiddleware<AppEnv>(async (c, next) => {
   if (c.req.method !== "POST" || !PUBLISHES.test(c.req.path)) return next();
-  const admitted = await admitPublish(c.req.raw, c.req.header("content-length"));
+  const admitted = tryAdmit(c.req.header("content-length")) ?? fail(NO_ROOM);
   try {
     await next();
   } finally {
@@ -22,11 +21,15 @@ export const admission = createMiddleware<AppEnv>(async (c, next) => {
   }
 });
 
-/** Lets a publish in, or ends it with 503. */
-export async function admitPublish(request: Request, contentLength: string | undefined): Promise<Admitted> {
+/** Lets a publish in; null when there is no room. */
+export function tryAdmit(contentLength: string | undefined): Admitted | null {
   const declared = Number(contentLength ?? USUAL_BYTES);
-  const admitted = publishes.enter(Number.isFinite(declared) ? declared : USUAL_BYTES, Date.now());
-  if (admitted !== null) return admitted;
-  await request.body?.cancel();
-  return overloaded(RETRY_AFTER_SECONDS, "There is no room for more right now: send it again after `Retry-After`.");
+  return publishes.enter(Number.isFinite(declared) ? declared : USUAL_BYTES, Date.now());
 }
+
+/** What those are told that there is no room for. */
+export const NO_ROOM: Problem = {
+  code: "overloaded",
+  detail: "There is no room for more right now: send it again after `Retry-After`.",
+  headers: { "retry-after": "1" },
+};

@@ -17,8 +17,8 @@ function acquireUntilRefused(slots: AttemptSlots, endpointId: string, nowMs: num
 describe("the bound on attempts in flight", () => {
   it("refuses beyond its room and gives a place back when an attempt ends", () => {
     const slots = new AttemptSlots(() => now);
-    const held = Array.from({ length: 5 }, (_, index) => acquireUntilRefused(slots, `ep_${index}`, 0).held).flat();
-    expect(held).toHaveLength(320);
+    const held = Array.from({ length: 4 }, (_, index) => acquireUntilRefused(slots, `ep_${index}`, 0).held).flat();
+    expect(held).toHaveLength(512);
     expect(slots.tryAcquire("ep_other", 0)).toBe("no-room");
     held[0]?.release();
     expect(typeof slots.tryAcquire("ep_other", 0)).toBe("object");
@@ -28,14 +28,14 @@ describe("the bound on attempts in flight", () => {
   it("leaves room to others, however much one endpoint has to get", () => {
     const slots = new AttemptSlots(() => now);
     const { held, refusal } = acquireUntilRefused(slots, "ep_a", 0);
-    expect({ refusal, held: held.length }).toEqual({ refusal: "endpoint-full", held: 64 });
-    expect(acquireUntilRefused(slots, "ep_b", 0).held).toHaveLength(64);
+    expect({ refusal, held: held.length }).toEqual({ refusal: "endpoint-full", held: 128 });
+    expect(acquireUntilRefused(slots, "ep_b", 0).held).toHaveLength(128);
   });
 
   it("does not let endpoints that hang use up the room of the others", () => {
     const slots = new AttemptSlots(() => now);
-    for (let endpoint = 0; endpoint < 5; endpoint++) {
-      for (let count = 0; count < 64; count++) slots.tryAcquire(`ep_hangs${endpoint}`, 0);
+    for (let endpoint = 0; endpoint < 4; endpoint++) {
+      for (let count = 0; count < 128; count++) slots.tryAcquire(`ep_hangs${endpoint}`, 0);
     }
     expect(slots.tryAcquire("ep_answers", 0)).toBe("no-room");
     expect(typeof slots.tryAcquire("ep_answers", 300)).toBe("object");

@@ -36,7 +36,7 @@ function open(rateLimits: Readonly<Record<string, number>> = {}) {
     stream: TOPIC, slots, spacing, world, deadlines: new Deadlines(world.now), readAtMs: Date.now(), returning: false,
     destinationOf: ({ endpointId }: { endpointId: string }) => ({ kind: "push", endpoint: endpoint(endpointId), others: 0 }),
     reserveTurns: async (_id: string, count: number) => ({ delaysMs: Array(count).fill(0), laterMs: [] }),
-    onResult: () => undefined, onReport: () => undefined, answerQuery: async () => undefined,
+    onResult: () => undefined, onReport: () => undefined, onRoom: () => undefined, answerQuery: async () => undefined,
   };
   return { context: context as unknown as WorkContext, requested, slots, spacing, world, end: resolve };
 }
@@ -52,7 +52,7 @@ it("holds up no endpoint for another one whose rate has it wait", async () => {
 
 it("holds up no endpoint for another one that has as many under way as it may", async () => {
   const { context, requested, slots, end } = open();
-  for (let held = 0; held < 64; held++) expect(typeof slots.tryAcquire("ep_hangs", Date.now())).toBe("object");
+  for (let held = 0; held < 128; held++) expect(typeof slots.tryAcquire("ep_hangs", Date.now())).toBe("object");
   const attempting = attemptWork([work(0, "ep_hangs", "ep_free"), work(1, "ep_hangs", "ep_free"), work(2, "ep_hangs", "ep_free")], context);
   await vi.waitFor(() => expect(requested).toEqual(["ep_free", "ep_free", "ep_free"]), { timeout: 100, interval: 5 });
   end();
@@ -86,4 +86,16 @@ it("does not wait for a turn that a clock which was set back has put far ahead",
   setBackMs = 3_600_000;
   await attempting;
   expect(requested).toHaveLength(3);
+});
+
+it("says that it has room once nothing waits for any, and not before", async () => {
+  const { context, slots, end } = open();
+  for (let held = 0; held < 128; held++) slots.tryAcquire("ep_hangs", Date.now());
+  const onRoom = vi.fn<() => void>();
+  const attempting = attemptWork([work(0, "ep_hangs", "ep_free")], { ...context, onRoom });
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  expect(onRoom).not.toHaveBeenCalled();
+  await vi.waitFor(() => expect(onRoom).toHaveBeenCalled(), { timeout: 500, interval: 5 }); // those before it turned slow
+  end();
+  await attempting;
 });

@@ -13,7 +13,7 @@ it("takes no turn of an endpoint's rate for what comes too late to be sent", asy
   const results: DeliveryResult[] = [];
   const slots = new AttemptSlots(() => nowMs);
   const world = { now: () => nowMs, random: () => 0.5 };
-  const crew = new PushCrew({ world, slots, spacing, readAtMs: READ_AT_MS, onResult: (result: DeliveryResult) => results.push(result) } as never);
+  const crew = new PushCrew({ world, slots, spacing, readAtMs: READ_AT_MS, onRoom: () => undefined, onResult: (result: DeliveryResult) => results.push(result) } as never);
   const task = { message: { offset: 3 }, claim: { endpointId: "ep_1" }, endpoint: { id: "ep_1", rateLimit: 1 }, others: 0 };
   await crew.push([{ task: task as unknown as PushTask, delayMs: 0 }]);
   expect(results).toMatchObject([{ offset: 3, endpointId: "ep_1", verdict: { status: "open", counted: false } }]);
