@@ -28,7 +28,7 @@ export type WorkContext = PushContext & {
   readonly returning: boolean;
   /** Told of every result as soon as there is one. */
   readonly onResult: (result: DeliveryResult) => void;
-  /** Told, maybe again and again, that no push waits for room. */
+  /** Told, maybe again and again, that no push waits for this isolate. */
   readonly onRoom: () => void;
 };
 

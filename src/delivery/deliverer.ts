@@ -10,8 +10,8 @@ import { ResultCollector, settleAsTheyCome, within } from "./settlement.ts";
 import { workOff } from "./work-off.ts";
 
 /**
- * What is not known so long after it found room is settled later, so that one slow target holds back no other's result.
- * As long as there is no room the call does not come back: so its stream accepts no more than can be delivered.
+ * What is not known so long after it was begun is settled later, so that one slow target holds back no other's result.
+ * As long as this isolate is behind the call does not come back: so its stream accepts no more than can be delivered.
  */
 const SOFT_DEADLINE_MS = 300;
 

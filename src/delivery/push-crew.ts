@@ -9,7 +9,7 @@ type CrewContext = PushContext & {
   /** When the endpoints were read. */
   readonly readAtMs: number;
   readonly spacing: SendSpacing;
-  /** Told, maybe again and again, that no push waits for room. */
+  /** Told, maybe again and again, that no push waits for this isolate: none waits for room, or those only whose endpoints are slow. */
   readonly onRoom: () => void;
 };
 
@@ -30,6 +30,8 @@ type Row = {
 const NO_ROOM_DELAY_MS = 1_000;
 /** How often room is looked for again: others' attempts end, and those that turn slow make room without ending. */
 const RECHECK_ROOM_MS = 5;
+/** Looks for room that took no longer than they should, one after the other, until it is not this isolate that is behind. */
+const LOOKS_IN_TIME = 5;
 const ENDPOINT_BUSY_DELAY_MS = 2_000;
 /** Nothing has its turn further ahead than that. */
 const MAX_AHEAD_MS = 2_000;
@@ -45,6 +47,7 @@ export class PushCrew {
   readonly #deferring: Promise<void>[] = [];
   #rows: Row[] = [];
   #running = 0;
+  #looksInTime = 0;
   /** Told of the next attempt that ends. */
   #onEnd: (() => void) | null = null;
 
@@ -60,7 +63,7 @@ export class PushCrew {
     }
     while (this.#rows.length > 0) {
       const isRoomWanted = this.#beginWhatMay();
-      if (!isRoomWanted) this.#context.onRoom();
+      if (!isRoomWanted || this.#looksInTime >= LOOKS_IN_TIME) this.#context.onRoom();
       if (this.#isStale()) this.#deferRest();
       else if (this.#rows.length > 0) await this.#nextChance(isRoomWanted);
     }
@@ -139,7 +142,10 @@ export class PushCrew {
   /** Never waits for another request's promise, only for time and attempts of our own. */
   async #nextChance(isRoomWanted: boolean): Promise<void> {
     if (!isRoomWanted) return pause(Math.min(MAX_AHEAD_MS, ...this.#rows.map(({ dueAtMs }) => dueAtMs - this.#context.world.now())));
+    const beforeMs = this.#context.world.now();
     await (this.#running === 0 ? pause(RECHECK_ROOM_MS) : Promise.race([this.#nextEnd(), pause(RECHECK_ROOM_MS)]));
+    const tookMs = this.#context.world.now() - beforeMs;
+    if (tookMs >= RECHECK_ROOM_MS) this.#looksInTime = tookMs < 2 * RECHECK_ROOM_MS ? this.#looksInTime + 1 : 0;
   }
 
   #nextEnd(): Promise<void> {

@@ -21,7 +21,7 @@ export type WorkOffWorld = {
   readonly waitUntil: (promise: Promise<unknown>) => void;
   /** The work comes from the queue, not straight from its commit. */
   readonly returning: boolean;
-  /** Told, maybe again and again, that no push waits for room in this isolate. */
+  /** Told, maybe again and again, that no push waits for this isolate. */
   readonly onRoom?: () => void;
 };
 
