@@ -4,6 +4,8 @@ import { forgetCallers } from "../callers.ts";
 import type { AppEnv } from "../router.ts";
 
 const CONTROL_PLANE = /^\/v1\/(?:endpoints|subscriptions|queues|tenants)(?:\/|$)/;
+/** What consumers do with their messages, all the time. */
+const CONSUMING = /\/(?:ack|nack|extend|messages\/[^/]+)$/;
 const READS: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"]);
 
 /**
@@ -12,7 +14,7 @@ const READS: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"]);
  */
 export const ownChanges = createMiddleware<AppEnv>(async (c, next) => {
   await next();
-  if (READS.has(c.req.method) || !CONTROL_PLANE.test(c.req.path)) return;
+  if (READS.has(c.req.method) || !CONTROL_PLANE.test(c.req.path) || CONSUMING.test(c.req.path)) return;
   const { routes, directory, world } = isolateOf(c.env);
   routes.forget(world.now());
   directory.forget(world.now());
