@@ -2,6 +2,7 @@ import { consumeDeadJobs, consumeDeliveries, type ConsumerWorld } from "./delive
 import { createApp } from "./http/app.ts";
 import { inboundLane } from "./http/inbound-lane.ts";
 import { publishLane } from "./http/publish-lane.ts";
+import { pullLane } from "./http/pull-lane.ts";
 import { isolateOf } from "./isolate.ts";
 import { maintain } from "./maintenance.ts";
 
@@ -19,7 +20,8 @@ const DEAD_LETTER_QUEUE = "deliveries-dlq";
 const app = createApp();
 
 export default {
-  fetch: (request, env, ctx) => publishLane(request, env, ctx) ?? inboundLane(request, env, ctx) ?? app.fetch(request, env, ctx),
+  fetch: (request, env, ctx) =>
+    publishLane(request, env, ctx) ?? inboundLane(request, env, ctx) ?? pullLane(request, env, ctx, app) ?? app.fetch(request, env, ctx),
 
   async queue(batch, env, ctx) {
     const world: ConsumerWorld = { env, waitUntil: (promise) => ctx.waitUntil(promise) };

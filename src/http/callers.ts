@@ -1,15 +1,18 @@
-import type { Context } from "hono";
 import { looksLikeJwt } from "../auth/verify-jwt.ts";
 import type { Config } from "../config.ts";
 import { sha256Hex } from "../crypto/digest.ts";
 import { CACHE_MAX_AGE_MS } from "../delivery/freshness.ts";
+import { isolateOf } from "../isolate.ts";
+import { describeError, log } from "../log.ts";
 import { RecentReads } from "../recent-reads.ts";
 import type { TenantLimits } from "../storage/limits.ts";
 import { DEFAULT_TENANT, type TenantStanding } from "../storage/tenants.ts";
 import { findTokenByHash, SCOPES, type TokenBinding } from "../storage/tokens.ts";
 import { openWakeToken, WAKE_TOKEN_PREFIX, type WakeGrant } from "../streams/subscriptions/wake-token.ts";
 import { holderOfJwt } from "./jwt/jwt-holder.ts";
-import { type AppEnv, fail, type Principal, type Scope } from "./router.ts";
+import { ProblemError } from "./problem.ts";
+import type { RequestWorld } from "./request-world.ts";
+import { fail, type Principal, type Scope } from "./router.ts";
 import { forgetStandings, standingOf } from "./tenant-standings.ts";
 import { noteUse } from "./token-use.ts";
 
@@ -56,15 +59,36 @@ export function knownCaller(credentials: Credentials, nowMs: number): Caller | n
  * Who is asking, as of at most a second ago; in steady traffic nobody waits for the reads. Ends the request: 401, 404
  * for a tenant that is not theirs, 403 for one that is suspended.
  */
-export async function callerOf(c: Context<AppEnv>, credentials: Credentials): Promise<Caller> {
+export async function callerOf(world: RequestWorld, credentials: Credentials): Promise<Caller> {
   const nowMs = Date.now();
   const known = knownCaller(credentials, nowMs);
-  if (known === null) return readCaller(c, credentials, nowMs);
+  if (known === null) return readCaller(world, credentials, nowMs);
   if (recentCallers.claimRefresh(keyOf(credentials), nowMs)) {
     // A refusal is told to whoever asks once this is too old.
-    c.executionCtx.waitUntil(readCaller(c, credentials, nowMs).catch(() => undefined));
+    world.inBackground(readCaller(world, credentials, nowMs).catch(() => undefined));
   }
   return known;
+}
+
+/** Whether a request that was let in would be let in now, as of at most a second ago. Throws when that can not be told. */
+export async function isStillAllowed(world: RequestWorld, credentials: Credentials): Promise<boolean> {
+  try {
+    await callerOf(world, credentials);
+    return true;
+  } catch (thrown) {
+    if (thrown instanceof ProblemError && thrown.problem.code !== "unavailable") return false;
+    throw thrown;
+  }
+}
+
+/** Who can not be judged may not go on: the client comes again, and is told why it has to wait. */
+export async function mayGoOn(world: RequestWorld, credentials: Credentials): Promise<boolean> {
+  try {
+    return await isStillAllowed(world, credentials);
+  } catch (error) {
+    log("warn", "what was waited for was not given out, for its token could not be judged", { requestId: world.requestId, error: describeError(error) });
+    return false;
+  }
 }
 
 /** After a change that this isolate made itself. */
@@ -78,17 +102,17 @@ export function isAging(credentials: Credentials, nowMs: number): boolean {
   return recentCallers.isAging(keyOf(credentials), nowMs);
 }
 
-async function readCaller(c: Context<AppEnv>, credentials: Credentials, nowMs: number): Promise<Caller> {
+async function readCaller(world: RequestWorld, credentials: Credentials, nowMs: number): Promise<Caller> {
   const token = BEARER.exec(credentials.authorization ?? "")?.[1];
   if (token === undefined) return unauthenticated("Send `Authorization: Bearer <token>`.", "");
-  const holder = (await identify(c, token, nowMs)) ?? notAccepted();
-  const caller = await settleTenant(c, holder, credentials.tenant);
+  const holder = (await identify(world, token, nowMs)) ?? notAccepted();
+  const caller = await settleTenant(world, holder, credentials.tenant);
   recentCallers.set(keyOf(credentials), caller, nowMs);
   return caller;
 }
 
-async function identify(c: Context<AppEnv>, value: string, nowMs: number): Promise<Holder | null> {
-  const config = c.get("config");
+async function identify(world: RequestWorld, value: string, nowMs: number): Promise<Holder | null> {
+  const { config } = isolateOf(world.env);
   const hash = await sha256Hex(value);
   const adminHash = await adminTokenHash(config);
   if (adminHash !== null && sameText(hash, adminHash)) {
@@ -100,16 +124,16 @@ async function identify(c: Context<AppEnv>, value: string, nowMs: number): Promi
     return { tokenId: `wake:${wake.id}`, tenantId: wake.tenantId, scopes: new Set(), binding: null, validUntilMs: nowMs, standing: null, wake };
   }
   if (config.jwtIssuers.length > 0 && looksLikeJwt(value)) {
-    const grant = await holderOfJwt(c, value, nowMs);
+    const grant = await holderOfJwt(world, value, nowMs);
     if (grant === null) return null;
     const { actor: tokenId, tenantId, scopes } = grant;
     // Whether it still holds is for its issuer's keys and its own claims to say, each time.
     return { tokenId, tenantId, scopes: new Set(scopes), binding: null, validUntilMs: nowMs, standing: null };
   }
-  const found = await findTokenByHash(c.env.DB, hash);
+  const found = await findTokenByHash(world.env.DB, hash);
   if (found === null || (found.validUntilMs !== null && found.validUntilMs <= nowMs)) return null;
   const { token, standing, validUntilMs } = found;
-  noteUse(c, token, nowMs);
+  noteUse(world, token, nowMs);
   return { tokenId: token.id, tenantId: token.tenantId, scopes: new Set(token.scopes), binding: token.binding, validUntilMs, standing };
 }
 
@@ -123,13 +147,12 @@ async function adminTokenHash(config: Config): Promise<string | null> {
 }
 
 /** A tenant's token that names another tenant gets the same answer whether that one exists or not (I7). */
-async function settleTenant(c: Context<AppEnv>, holder: Holder, named: string | undefined): Promise<Caller> {
+async function settleTenant(world: RequestWorld, holder: Holder, named: string | undefined): Promise<Caller> {
   const { tokenId, scopes, binding, validUntilMs, wake } = holder;
   const operator = holder.tenantId === null;
   if (!operator && named !== undefined && named !== holder.tenantId) noSuchTenant();
   const tenantId = holder.tenantId ?? named ?? DEFAULT_TENANT;
-  const background = (work: Promise<unknown>): void => c.executionCtx.waitUntil(work);
-  const standing = holder.standing ?? (await standingOf(c.env.DB, tenantId, Date.now(), background));
+  const standing = holder.standing ?? (await standingOf(world.env.DB, tenantId, Date.now(), world.inBackground));
   // the claims of a JWT may name a tenant that is no more, or never was
   if (standing === null) return operator ? noSuchTenant() : notAccepted();
   if (standing.suspended && !operator) {

@@ -6,6 +6,7 @@ import { takeMessages } from "./middleware/rate-limit.ts";
 import type { Problem } from "./problem.ts";
 import { requirePayload } from "./publish-limits.ts";
 import { acceptedBy, publishWorldOf } from "./published.ts";
+import type { RequestWorld } from "./request-world.ts";
 import { fail, type Principal, type RateLimitState, type Scope } from "./router.ts";
 import { toTime } from "./schemas.ts";
 
@@ -16,12 +17,9 @@ const NO_SCOPES: ReadonlySet<Scope> = new Set();
 export type PublishedInbound = { id: string; topic: string; offset: number; time: string; matched: number };
 
 /** One request of a sender to a source of a tenant that may receive now. */
-export type InboundCall = {
+export type InboundCall = RequestWorld & {
   readonly request: Request;
-  readonly env: Cloudflare.Env;
-  readonly requestId: string;
   readonly limits: TenantLimits;
-  readonly inBackground: (work: Promise<unknown>) => void;
   /** Told what is left of the limit that messages are counted by, where there is one. */
   readonly onRateLimit: (state: RateLimitState) => void;
 };

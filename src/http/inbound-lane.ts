@@ -13,7 +13,7 @@ export function inboundLane(request: Request, env: Cloudflare.Env, ctx: Executio
   const sourceId = sourceIdOf(request);
   const receiver = sourceId === null ? null : knownReceiver(sourceId, Date.now());
   if (receiver === null) return null;
-  const lane = { request, route: ROUTE, headers: new Map(request.headers), principal: principalOf(receiver.source) };
+  const lane = { request, brings: true, route: ROUTE, headers: new Map(request.headers), principal: principalOf(receiver.source) };
   return answerInLane(lane, async (state) => {
     const call: InboundCall = {
       request,
@@ -23,7 +23,7 @@ export function inboundLane(request: Request, env: Cloudflare.Env, ctx: Executio
       inBackground: (work) => ctx.waitUntil(work),
       onRateLimit: (rateLimit) => (state.rateLimit = rateLimit),
     };
-    return { status: 200, body: await receiveInbound(call, receiver) };
+    return { status: 200, body: JSON.stringify(await receiveInbound(call, receiver)) };
   });
 }
 

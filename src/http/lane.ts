@@ -7,9 +7,11 @@ import { type Problem, PROBLEMS, problemResponse } from "./problem.ts";
 import { countRequest } from "./request-counts.ts";
 import type { Principal, RateLimitState } from "./router.ts";
 
-/** A POST that brings messages, of somebody who is known. */
+/** A request of somebody who is known. */
 export type LaneRequest = {
   readonly request: Request;
+  /** What brings messages is let in as far as there is room, and is not logged where it is accepted: history has it. */
+  readonly brings: boolean;
   /** Its pattern, for the log and the counts. */
   readonly route: string;
   readonly headers: ReadonlyMap<string, string>;
@@ -19,7 +21,8 @@ export type LaneRequest = {
 /** What the answer says besides its body. */
 export type LaneState = { readonly requestId: string; rateLimit: RateLimitState | undefined };
 
-export type LaneAnswer = { readonly status: number; readonly body: unknown };
+/** `body` is JSON. */
+export type LaneAnswer = { readonly status: number; readonly body: string | ReadableStream<Uint8Array> };
 
 const OVERLOAD_LINE_MS = 1_000;
 
@@ -28,11 +31,11 @@ let lastOverloadLineAtMs = 0;
 
 /**
  * Answers what a busy gateway is asked nearly all the time, from the same parts as the route that it is for, without what
- * a framework does for each request: let in as far as there is room, counted, with the headers of every answer. What is
- * accepted is not logged, for history has it; what is refused for lack of room is logged once a second.
+ * a framework does for each request: counted, logged, with the headers of every answer. What is refused for lack of room
+ * is logged once a second.
  */
 export async function answerInLane(
-  { request, route, headers, principal }: LaneRequest,
+  { request, brings, route, headers, principal }: LaneRequest,
   work: (state: LaneState) => Promise<LaneAnswer>,
 ): Promise<Response> {
   const startedAtMs = Date.now();
@@ -41,26 +44,29 @@ export async function answerInLane(
     ...rateLimitHeaders(state.rateLimit),
     ...headersOf(state.requestId, request.url.startsWith("https:")),
   });
+  const note = (status: number, isLogged: boolean): void => {
+    countRequest(request.method, route, status);
+    if (isLogged) accessLine({ method: request.method, route, status, startedAtMs, requestId: state.requestId, principal });
+  };
   const refusal = (problem: Problem): Response => {
-    const { status } = PROBLEMS[problem.code];
-    countRequest("POST", route, status);
-    if (problem.code === "overloaded") overloadLine(startedAtMs);
-    else accessLine({ method: "POST", route, status, startedAtMs, requestId: state.requestId, principal });
+    const isOverload = problem.code === "overloaded";
+    note(PROBLEMS[problem.code].status, !isOverload);
+    if (isOverload) overloadLine(startedAtMs);
     return problemResponse({ ...problem, headers: { ...general(), ...problem.headers } }, state.requestId);
   };
-  const admitted = tryAdmit(headers.get("content-length"));
+  const admitted = brings ? tryAdmit(headers.get("content-length")) : null;
   // Nothing is read of it, nor thrown: there is no time for that now.
-  if (admitted === null) return refusal(NO_ROOM);
+  if (brings && admitted === null) return refusal(NO_ROOM);
   let isAccepted = false;
   try {
     const { status, body } = await work(state);
     isAccepted = true;
-    countRequest("POST", route, status);
-    return new Response(JSON.stringify(body), { status, headers: { "content-type": "application/json", ...general() } });
+    note(status, !brings);
+    return new Response(body, { status, headers: { "content-type": "application/json", ...general() } });
   } catch (thrown) {
     return refusal(problemOf(thrown, state.requestId));
   } finally {
-    admitted.leave(Date.now(), isAccepted);
+    admitted?.leave(Date.now(), isAccepted);
   }
 }
 

@@ -40,7 +40,7 @@ export function publishLane(request: Request, env: Cloudflare.Env, ctx: Executio
 
 function answer(request: Request, { topic, headers, caller }: Plain, env: Cloudflare.Env, ctx: ExecutionContext): Promise<Response> {
   const { principal, limits } = caller;
-  return answerInLane({ request, route: ROUTE, headers, principal }, async (state) => {
+  return answerInLane({ request, brings: true, route: ROUTE, headers, principal }, async (state) => {
     state.rateLimit = takeRequest(principal.tenantId, limits, isolateOf(env).config);
     const parsed = attributesFromHeaders(headers);
     const attributes = parsed.ok ? parsed.attributes : fail(invalid(parsed.errors));
@@ -58,7 +58,7 @@ function answer(request: Request, { topic, headers, caller }: Plain, env: Cloudf
     const world = publishWorldOf(env, (promise) => ctx.waitUntil(promise));
     const [appended] = await acceptedBy(state.requestId, publish(world, principal.tenantId, topic, [message]));
     if (appended === undefined) throw new Error("a stream answered an append of one message with none");
-    return { status: 202, body: presentAppended({ kind: "topics", name: topic }, appended) };
+    return { status: 202, body: JSON.stringify(presentAppended({ kind: "topics", name: topic }, appended)) };
   });
 }
 

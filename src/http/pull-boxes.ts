@@ -1,4 +1,3 @@
-import type { Context } from "hono";
 import { CACHE_MAX_AGE_MS } from "../delivery/freshness.ts";
 import { boxOfEndpoint, boxOfQueue } from "../mailbox/box-of.ts";
 import type { BoxRef } from "../mailbox/mailbox.ts";
@@ -6,7 +5,11 @@ import { isTarget } from "../messages/topic.ts";
 import { RecentReads } from "../recent-reads.ts";
 import { findEndpoint } from "../storage/endpoints.ts";
 import { findQueue } from "../storage/queues.ts";
-import { type AppEnv, fail } from "./router.ts";
+import type { RequestWorld } from "./request-world.ts";
+import { fail } from "./router.ts";
+
+/** One request of a tenant's consumer. */
+export type PullCall = RequestWorld & { readonly tenantId: string };
 
 type Missing = "unknown" | "push-only";
 
@@ -16,8 +19,8 @@ const MAX_CACHED = 10_000;
 const recentBoxes = new RecentReads<BoxRef>(CACHE_MAX_AGE_MS, MAX_CACHED);
 
 /** The mailbox of an endpoint of the tenant; 404 without one, 409 for an endpoint that only pushes. */
-export async function endpointBox(c: Context<AppEnv>, id: string): Promise<BoxRef> {
-  const box = await lookUp(c, "endpoint", id);
+export async function endpointBox(call: PullCall, id: string): Promise<BoxRef> {
+  const box = await lookUp(call, "endpoint", id);
   switch (box) {
     case "unknown":
       return fail({ code: "not-found", detail: "There is no endpoint with this id." });
@@ -32,31 +35,35 @@ export async function endpointBox(c: Context<AppEnv>, id: string): Promise<BoxRe
 }
 
 /** The mailbox of a queue of the tenant; 404 without one, 400 for what can not be a queue's name. */
-export async function queueBox(c: Context<AppEnv>, name: string): Promise<BoxRef> {
+export async function queueBox(call: PullCall, name: string): Promise<BoxRef> {
   if (!isTarget(name)) {
     fail({ code: "malformed-target", detail: "A queue's name is dot-separated segments of A-Z a-z 0-9 _ -, at most 128 characters." });
   }
-  const box = await lookUp(c, "queue", name);
+  const box = await lookUp(call, "queue", name);
   if (typeof box === "object") return box;
   return fail({ code: "unknown-queue", detail: `There is no queue \`${name}\`: make it with PUT /v1/queues/${name}.` });
 }
 
 /** The mailbox that a receipt of the tenant names; null when it is no more. */
-export async function findBox(c: Context<AppEnv>, kind: BoxRef["kind"], id: string): Promise<BoxRef | null> {
-  const box = await lookUp(c, kind, id);
+export async function findBox(call: PullCall, kind: BoxRef["kind"], id: string): Promise<BoxRef | null> {
+  const box = await lookUp(call, kind, id);
   return typeof box === "object" ? box : null;
 }
 
-/** Asked by every pull and every ack, so D1 is read at most once a second for each. */
-async function lookUp(c: Context<AppEnv>, kind: BoxRef["kind"], id: string): Promise<BoxRef | Missing> {
-  const { tenantId } = c.get("principal");
+/** Asked by every pull and every ack, so D1 is read at most once a second for each, and in steady traffic nobody waits for it. */
+async function lookUp({ env, tenantId, inBackground }: PullCall, kind: BoxRef["kind"], id: string): Promise<BoxRef | Missing> {
   const key = `${tenantId}/${kind}/${id}`;
   const nowMs = Date.now();
+  const read = async (): Promise<BoxRef | Missing> => {
+    const box = kind === "queue" ? await readQueueBox(env.DB, tenantId, id) : await readEndpointBox(env.DB, tenantId, id);
+    if (typeof box === "object") recentBoxes.set(key, box, nowMs);
+    return box;
+  };
   const known = recentBoxes.get(key, nowMs);
-  if (known !== undefined) return known;
-  const box = kind === "queue" ? await readQueueBox(c.env.DB, tenantId, id) : await readEndpointBox(c.env.DB, tenantId, id);
-  if (typeof box === "object") recentBoxes.set(key, box, nowMs);
-  return box;
+  if (known === undefined) return read();
+  // A failure is told to whoever has to wait for the read once this value is too old.
+  if (recentBoxes.claimRefresh(key, nowMs)) inBackground(read().catch(() => undefined));
+  return known;
 }
 
 async function readQueueBox(db: D1Database, tenantId: string, name: string): Promise<BoxRef | Missing> {

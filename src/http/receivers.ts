@@ -3,6 +3,7 @@ import { RecentReads } from "../recent-reads.ts";
 import type { TenantLimits } from "../storage/limits.ts";
 import { getSource, type SourceWithSecrets } from "../storage/sources.ts";
 import { askAgain } from "./inbound-answer.ts";
+import type { RequestWorld } from "./request-world.ts";
 import { fail } from "./router.ts";
 import { knownStanding, standingOf } from "./tenant-standings.ts";
 
@@ -27,12 +28,7 @@ export function knownReceiver(sourceId: string, nowMs: number): InboundReceiver 
  * source that is not there, 503 while its tenant is suspended, for the sender is to come again: who is refused for good
  * is only what does not verify.
  */
-export async function receiverOf(
-  db: D1Database,
-  sourceId: string,
-  nowMs: number,
-  inBackground: (work: Promise<unknown>) => void,
-): Promise<InboundReceiver> {
+export async function receiverOf({ env: { DB: db }, inBackground }: RequestWorld, sourceId: string, nowMs: number): Promise<InboundReceiver> {
   const read = async (): Promise<SourceWithSecrets> => (await getSource(db, sourceId)) ?? noSuchSource();
   const found = await recentSources.getOrRead(sourceId, nowMs, read, inBackground);
   const standing = (await standingOf(db, found.source.tenantId, nowMs, inBackground)) ?? noSuchSource();

@@ -1,8 +1,7 @@
-import type { Context } from "hono";
 import { describeError, log } from "../log.ts";
 import { RecentMap } from "../recent-map.ts";
 import { recordTokenUse, type Token } from "../storage/tokens.ts";
-import type { AppEnv } from "./router.ts";
+import type { RequestWorld } from "./request-world.ts";
 
 const INTERVAL_MS = 60_000;
 const MAX_TOKENS = 10_000;
@@ -11,12 +10,12 @@ const MAX_TOKENS = 10_000;
 const noted = new RecentMap<number>(MAX_TOKENS);
 
 /** Notes the use of a token once a minute, beside the request: a lost note costs nothing but its minute. */
-export function noteUse(c: Context<AppEnv>, token: Token, nowMs: number): void {
+export function noteUse({ env, inBackground }: RequestWorld, token: Token, nowMs: number): void {
   const lastMs = Math.max(token.lastUsedAtMs ?? 0, noted.get(token.id) ?? 0);
   if (nowMs - lastMs < INTERVAL_MS) return;
   noted.set(token.id, nowMs);
-  const write = recordTokenUse(c.env.DB, token.id, nowMs).catch((error: unknown) =>
+  const write = recordTokenUse(env.DB, token.id, nowMs).catch((error: unknown) =>
     log("error", "the use of a token was not noted", { tokenId: token.id, error: describeError(error) }),
   );
-  c.executionCtx.waitUntil(write);
+  inBackground(write);
 }

@@ -70,20 +70,20 @@ export class MailboxObject extends DurableObject<Cloudflare.Env> implements Mail
   }
 
   async ack(handles: readonly string[]): Promise<readonly HandleResult[]> {
-    return this.#settle(handles, ({ messages, leases }, seq) => {
-      messages.remove(seq);
-      leases.remove(seq);
+    return this.#settle(handles, ({ messages, leases }, seqs) => {
+      messages.remove(seqs);
+      leases.remove(seqs);
     });
   }
 
   async nack(handles: readonly string[], delaySeconds: number): Promise<readonly HandleResult[]> {
     const visibleAtMs = Date.now() + delaySeconds * 1000;
-    return this.#settle(handles, ({ leases }, seq) => leases.giveBack(seq, visibleAtMs));
+    return this.#settle(handles, ({ leases }, seqs) => leases.giveBack(seqs, visibleAtMs));
   }
 
   async extend(handles: readonly string[], visibilitySeconds: number): Promise<readonly HandleResult[]> {
     const visibleAtMs = Date.now() + visibilitySeconds * 1000;
-    return this.#settle(handles, ({ leases }, seq) => leases.extend(seq, visibleAtMs));
+    return this.#settle(handles, ({ leases }, seqs) => leases.extend(seqs, visibleAtMs));
   }
 
   async depth({ maxReceives }: BoxSettings): Promise<BoxDepth> {
@@ -113,9 +113,7 @@ export class MailboxObject extends DurableObject<Cloudflare.Env> implements Mail
   async expunge({ id, offset }: { readonly id: string; readonly offset: number }): Promise<void> {
     const tables = this.#tables;
     if (tables === null) return;
-    this.#write(() => {
-      for (const seq of tables.messages.expunge(id, offset)) tables.leases.remove(seq);
-    });
+    this.#write(() => tables.leases.remove(tables.messages.expunge(id, offset)));
   }
 
   async redrive({ maxReceives }: BoxSettings): Promise<number> {
@@ -144,9 +142,7 @@ export class MailboxObject extends DurableObject<Cloudflare.Env> implements Mail
     const tables = this.#tables;
     if (tables === null || this.#retentionSeconds === null) return;
     const retentionMs = this.#retentionSeconds * 1000;
-    this.#write(() => {
-      for (const seq of tables.messages.expire(nowMs - retentionMs, nowMs - DEAD_RETENTION_MS)) tables.leases.remove(seq);
-    });
+    this.#write(() => tables.leases.remove(tables.messages.expire(nowMs - retentionMs, nowMs - DEAD_RETENTION_MS)));
     const oldestMs = tables.messages.oldestSentAtMs();
     const oldestDeadMs = tables.messages.oldestDeadSentAtMs();
     const nextMs = Math.min((oldestMs ?? Infinity) + retentionMs, (oldestDeadMs ?? Infinity) + DEAD_RETENTION_MS);
@@ -163,13 +159,14 @@ export class MailboxObject extends DurableObject<Cloudflare.Env> implements Mail
     const lastFresh = seqs.findLast((seq) => !tables.leases.has(seq));
     const nonce = crypto.randomUUID().replaceAll("-", "");
     const visibleAtMs = nowMs + visibilitySeconds * 1000;
-    this.#write(() => {
-      for (const seq of seqs) tables.leases.take(seq, nonce, visibleAtMs);
-    });
+    this.#write(() => tables.leases.take(seqs, nonce, visibleAtMs));
     if (!this.#ordered && lastFresh !== undefined) this.#freshFrom = lastFresh + 1;
-    return seqs.map((seq) => {
-      const { groupKey: _groupKey, reopenedAtMs: _reopenedAtMs, ...message } = tables.messages.read(seq);
-      return { ...message, receiveCount: tables.leases.receiveCount(seq), handle: formatHandle(seq, nonce) };
+    const found = tables.messages.read(seqs);
+    return seqs.flatMap((seq): TakenMessage[] => {
+      const boxed = found.get(seq);
+      if (boxed === undefined) return [];
+      const { groupKey: _groupKey, reopenedAtMs: _reopenedAtMs, ...message } = boxed;
+      return [{ ...message, receiveCount: tables.leases.receiveCount(seq), handle: formatHandle(seq, nonce) }];
     });
   }
 
@@ -186,26 +183,25 @@ export class MailboxObject extends DurableObject<Cloudflare.Env> implements Mail
     const exhausted = leases.ended(nowMs).filter((seq) => leases.receiveCount(seq) >= maxReceives);
     if (exhausted.length === 0) return;
     this.#write(() => {
-      for (const seq of exhausted) {
-        messages.bury(seq);
-        leases.remove(seq);
-      }
+      messages.bury(exhausted);
+      leases.remove(exhausted);
     });
   }
 
-  #settle(handles: readonly string[], apply: (tables: Tables, seq: number) => void): readonly HandleResult[] {
+  #settle(handles: readonly string[], apply: (tables: Tables, seqs: readonly number[]) => void): readonly HandleResult[] {
     const nowMs = Date.now();
     const tables = this.#tables;
     const gone: HandleResult = { ok: false, reason: "stale" };
     if (tables === null) return handles.map(() => gone);
-    const results = this.#write(() =>
-      handles.map((handle): HandleResult => {
-        const seq = tables.leases.held(handle, nowMs);
-        if (typeof seq !== "number") return seq;
-        apply(tables, seq);
-        return { ok: true };
-      }),
-    );
+    const held = new Set<number>();
+    const results = handles.map((handle): HandleResult => {
+      const seq = tables.leases.held(handle, nowMs);
+      if (typeof seq !== "number") return seq;
+      if (held.has(seq)) return gone; // twice in one call
+      held.add(seq);
+      return { ok: true };
+    });
+    if (held.size > 0) this.#write(() => apply(tables, [...held]));
     this.#wake();
     return results;
   }

@@ -1,3 +1,4 @@
+import { IS_ONE_OF } from "./durable-object-messages.ts";
 import type { HandleResult } from "./mailbox.ts";
 
 export type Lease = {
@@ -73,9 +74,9 @@ export class Leases {
     return Number.isFinite(next) ? next : null;
   }
 
-  /** Held by whoever has the nonce; counts as one receive. */
-  take(seq: number, nonce: string, visibleAtMs: number): void {
-    this.#save(seq, { visibleAtMs, nonce, receiveCount: this.receiveCount(seq) + 1 });
+  /** Held by whoever has the nonce; counts as one receive of each. */
+  take(seqs: readonly number[], nonce: string, visibleAtMs: number): void {
+    this.#save(seqs.map((seq) => [seq, { visibleAtMs, nonce, receiveCount: this.receiveCount(seq) + 1 }]));
   }
 
   /** The message a handle stands for now, or why it stands for none. */
@@ -88,18 +89,17 @@ export class Leases {
     return seq;
   }
 
-  extend(seq: number, visibleAtMs: number): void {
-    const lease = this.#leases.get(seq);
-    if (lease !== undefined) this.#save(seq, { ...lease, visibleAtMs });
+  extend(seqs: readonly number[], visibleAtMs: number): void {
+    this.#change(seqs, { visibleAtMs });
   }
 
-  giveBack(seq: number, visibleAtMs: number): void {
-    const lease = this.#leases.get(seq);
-    if (lease !== undefined) this.#save(seq, { ...lease, visibleAtMs, nonce: GIVEN_BACK });
+  giveBack(seqs: readonly number[], visibleAtMs: number): void {
+    this.#change(seqs, { visibleAtMs, nonce: GIVEN_BACK });
   }
 
-  remove(seq: number): void {
-    if (this.#leases.delete(seq)) this.#sql.exec("DELETE FROM leases WHERE seq = ?", seq);
+  remove(seqs: readonly number[]): void {
+    const held = seqs.filter((seq) => this.#leases.delete(seq));
+    if (held.length > 0) this.#sql.exec(`DELETE FROM leases WHERE ${IS_ONE_OF}`, JSON.stringify(held));
   }
 
   clear(): void {
@@ -108,16 +108,23 @@ export class Leases {
     this.#sql.exec("DELETE FROM leases");
   }
 
-  #save(seq: number, lease: Lease): void {
-    this.#sql.exec(
-      `INSERT INTO leases (seq, visible_at, nonce, receive_count) VALUES (?, ?, ?, ?)
-       ON CONFLICT (seq) DO UPDATE SET visible_at = excluded.visible_at, nonce = excluded.nonce, receive_count = excluded.receive_count`,
-      seq,
-      lease.visibleAtMs,
-      lease.nonce,
-      lease.receiveCount,
+  #change(seqs: readonly number[], change: Partial<Lease>): void {
+    this.#save(
+      seqs.flatMap((seq): [number, Lease][] => {
+        const lease = this.#leases.get(seq);
+        return lease === undefined ? [] : [[seq, { ...lease, ...change }]];
+      }),
     );
-    this.#remember(seq, lease);
+  }
+
+  #save(leases: readonly (readonly [seq: number, lease: Lease])[]): void {
+    this.#sql.exec(
+      `INSERT INTO leases (seq, visible_at, nonce, receive_count)
+       SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(?) WHERE true
+       ON CONFLICT (seq) DO UPDATE SET visible_at = excluded.visible_at, nonce = excluded.nonce, receive_count = excluded.receive_count`,
+      JSON.stringify(leases.map(([seq, { visibleAtMs, nonce, receiveCount }]) => [seq, visibleAtMs, nonce, receiveCount])),
+    );
+    for (const [seq, lease] of leases) this.#remember(seq, lease);
   }
 
   #remember(seq: number, lease: Lease): void {

@@ -1,10 +1,12 @@
 import type { BoxedMessage } from "./durable-object-contract.ts";
 
-type MessageRow = { envelope: string; body: ArrayBuffer | null };
+type MessageRow = { seq: number; envelope: string; body: ArrayBuffer | null };
 
 /** Ordered: how far into the box a message of a free group is looked for (SQS FIFO queues have such a bound too). */
 const MAX_SCANNED = 10_000;
 const DEFAULT_GROUP = "default";
+/** One statement for many rows: of what a call costs, most is by the statement. */
+export const IS_ONE_OF = "seq IN (SELECT value FROM json_each(?))";
 
 /** The messages and dead letters of one mailbox, in its object's SQLite. All calls are synchronous. */
 export class BoxMessages {
@@ -40,9 +42,10 @@ export class BoxMessages {
     this.#counted(1);
   }
 
-  read(seq: number): BoxedMessage {
-    const { envelope, body } = this.#sql.exec<MessageRow>("SELECT envelope, body FROM messages WHERE seq = ?", seq).one();
-    return parseRow(envelope, body);
+  /** By their numbers; what is not there is left out. */
+  read(seqs: readonly number[]): ReadonlyMap<number, BoxedMessage> {
+    const rows = this.#sql.exec<MessageRow>(`SELECT seq, envelope, body FROM messages WHERE ${IS_ONE_OF}`, JSON.stringify(seqs));
+    return new Map([...rows].map(({ seq, envelope, body }) => [seq, parseRow(envelope, body)]));
   }
 
   /** The first messages from `fromSeq` on that nobody has received. */
@@ -70,19 +73,20 @@ export class BoxMessages {
     return seqs;
   }
 
-  remove(seq: number): void {
-    this.#sql.exec("DELETE FROM messages WHERE seq = ?", seq);
-    this.#counted(-1);
+  /** All of them are there. */
+  remove(seqs: readonly number[]): void {
+    this.#sql.exec(`DELETE FROM messages WHERE ${IS_ONE_OF}`, JSON.stringify(seqs));
+    this.#counted(-seqs.length);
   }
 
-  /** Makes it a dead letter. */
-  bury(seq: number): void {
+  /** Makes them dead letters. */
+  bury(seqs: readonly number[]): void {
     this.#sql.exec(
       `INSERT INTO dead_letters (seq, sent_at, group_key, envelope, body)
-       SELECT seq, sent_at, group_key, envelope, body FROM messages WHERE seq = ?`,
-      seq,
+       SELECT seq, sent_at, group_key, envelope, body FROM messages WHERE ${IS_ONE_OF}`,
+      JSON.stringify(seqs),
     );
-    this.remove(seq);
+    this.remove(seqs);
   }
 
   /** Makes dead letters messages again, as if sent now: how many. */
@@ -110,9 +114,10 @@ export class BoxMessages {
       this.#sql.exec(`UPDATE ${table} SET body = zeroblob(length(body)) WHERE ${isIt} AND body IS NOT NULL`, id, offset);
     }
     const found = this.#sql.exec<{ seq: number }>(`SELECT seq FROM messages WHERE ${isIt}`, id, offset).toArray();
-    for (const { seq } of found) this.remove(seq);
+    const seqs = found.map(({ seq }) => seq);
+    this.remove(seqs);
     this.#sql.exec(`DELETE FROM dead_letters WHERE ${isIt}`, id, offset);
-    return found.map(({ seq }) => seq);
+    return seqs;
   }
 
   clear(): void {
@@ -129,7 +134,7 @@ export class BoxMessages {
       if (sent_at > sentBeforeMs) break;
       seqs.push(seq);
     }
-    for (const seq of seqs) this.remove(seq);
+    this.remove(seqs);
     this.#sql.exec("DELETE FROM dead_letters WHERE sent_at <= ?", deadSentBeforeMs);
     return seqs;
   }

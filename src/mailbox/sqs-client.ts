@@ -39,6 +39,8 @@ export function createSqsCaller(settings: SqsSettings): SqsCaller {
     // TLS protects the bytes already, and hashing them again in JavaScript costs more than the rest of a call.
     md5: false,
   });
+  // Without a logger it would still go through every answer, field by field, for what not to log.
+  client.middlewareStack.remove("loggerMiddleware");
   const where = settings.sqsEndpoint ?? settings.awsRegion;
   return { call: (action, ask, waitSeconds = 0) => bounded(client, ask, TIMEOUT_MS + waitSeconds * 1000, { action, where }) };
 }

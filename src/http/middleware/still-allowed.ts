@@ -1,10 +1,10 @@
 import type { Context } from "hono";
 import { createMiddleware } from "hono/factory";
 import { CACHE_MAX_AGE_MS } from "../../delivery/freshness.ts";
-import { describeError, log } from "../../log.ts";
+import { isStillAllowed, mayGoOn, notAccepted } from "../callers.ts";
+import { requestWorld } from "../request-world.ts";
 import type { AppEnv } from "../router.ts";
-import { notAccepted } from "../callers.ts";
-import { isStillAllowed } from "./authenticate.ts";
+import { credentialsOf } from "./authenticate.ts";
 
 /** What answers by waiting for something to read. */
 const QUERY = /^\/v1\/queries\//;
@@ -23,7 +23,7 @@ export const stillAllowed = createMiddleware<AppEnv>(async (c, next) => {
     c.res = new Response(whileAllowed(c, body), c.res);
     return;
   }
-  if (Date.now() - startedAtMs < CACHE_MAX_AGE_MS || (await isStillAllowed(c))) return;
+  if (Date.now() - startedAtMs < CACHE_MAX_AGE_MS || (await isStillAllowed(requestWorld(c), credentialsOf(c)))) return;
   await body?.cancel();
   c.res = undefined; // else Hono merges its headers into the refusal's
   notAccepted();
@@ -35,20 +35,10 @@ function whileAllowed(c: Context<AppEnv>, body: ReadableStream<Uint8Array>): Rea
   return new ReadableStream<Uint8Array>({
     async pull(controller) {
       const { done, value } = await reader.read();
-      if (!done && (await mayGoOn(c))) return controller.enqueue(value);
+      if (!done && (await mayGoOn(requestWorld(c), credentialsOf(c)))) return controller.enqueue(value);
       if (!done) await reader.cancel("no longer allowed");
       controller.close();
     },
     cancel: (reason) => reader.cancel(reason),
   });
-}
-
-/** Who can not be judged may not go on: the client comes again, and is told why it has to wait. */
-export async function mayGoOn(c: Context<AppEnv>): Promise<boolean> {
-  try {
-    return await isStillAllowed(c);
-  } catch (error) {
-    log("warn", "what was waited for was not given out, for its token could not be judged", { requestId: c.get("requestId"), error: describeError(error) });
-    return false;
-  }
 }

@@ -2,6 +2,7 @@ import { createRoute, z } from "@hono/zod-openapi";
 import { type InboundCall, principalOf } from "../inbound-answer.ts";
 import { receiveInbound } from "../inbound-lane.ts";
 import { receiverOf } from "../receivers.ts";
+import { requestWorld } from "../request-world.ts";
 import { createRouter } from "../router.ts";
 import { jsonResponse, problemResponses, Time } from "../schemas.ts";
 
@@ -36,15 +37,13 @@ const receive = createRoute({
 export const inbound = createRouter();
 
 inbound.openapi(receive, async (c) => {
-  const inBackground = (work: Promise<unknown>): void => c.executionCtx.waitUntil(work);
-  const receiver = await receiverOf(c.env.DB, c.req.valid("param").sourceId, Date.now(), inBackground);
+  const world = requestWorld(c);
+  const receiver = await receiverOf(world, c.req.valid("param").sourceId, Date.now());
   c.set("principal", principalOf(receiver.source));
   const call: InboundCall = {
+    ...world,
     request: c.req.raw,
-    env: c.env,
-    requestId: c.get("requestId"),
     limits: receiver.limits,
-    inBackground,
     onRateLimit: (state) => c.set("rateLimit", state),
   };
   return c.json(await receiveInbound(call, receiver), 200);
