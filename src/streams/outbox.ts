@@ -76,9 +76,12 @@ export class Outbox {
     }
   }
 
-  /** The heads of lanes whose turn has come since this was asked last; they count as claimed. */
+  /**
+   * The heads of lanes whose turn has come since this was asked last; they count as claimed. Not those that a release of
+   * their endpoint has let out meanwhile.
+   */
   takeAdvanced(nowMs: number): Head[] {
-    const advanced = this.#advanced;
+    const advanced = this.#advanced.filter((head) => !this.isClaimed(head, nowMs));
     this.#advanced = [];
     for (const { offset, endpointId } of advanced) this.#claims.set(claimKey(offset, endpointId), nowMs + CLAIM_MS);
     return advanced;

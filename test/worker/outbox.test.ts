@@ -94,6 +94,24 @@ describe("what the queue loses", () => {
   });
 });
 
+describe("an ordered endpoint that is asked again", () => {
+  it("gets each message once, also where nobody told the stream that it takes them again", { timeout: 40_000 }, async () => {
+    answerStatus = 204;
+    const { id } = await api("POST", "/v1/endpoints", { kind: "push", url: "https://example.com/hook", topics: ["asked.again"], ordered: true });
+    expect(await api("POST", `/v1/endpoints/${id}/pause`, {})).toMatchObject({ id });
+    const stream = "default/topics/asked.again";
+    for (const number of [1, 2, 3, 4]) await api("POST", "/v1/events/asked.again", { number });
+    await vi.waitUntil(async () => (await rowsOf(stream)).some(({ status }) => status === "held"), { timeout: 5_000, interval: 20 });
+    await env.DB.prepare("UPDATE endpoints SET status = 'active' WHERE id = ?").bind(id).run();
+    await runInDurableObject(env.STREAMS.getByName(stream), (_object, { storage }) => {
+      storage.sql.exec("UPDATE holds SET next_probe_at = ?", Date.now() - 1);
+    });
+    await runDurableObjectAlarm(env.STREAMS.getByName(stream));
+    await vi.waitUntil(async () => (await rowsOf(stream)).length === 0, { timeout: 20_000, interval: 50 });
+    expect(attempts).toBe(4);
+  });
+});
+
 describe("a step beyond 24 hours", () => {
   it("is carried by the stream's alarm, not by the queue", async () => {
     const sent = vi.spyOn(env.DELIVERIES, "sendBatch");
