@@ -4,6 +4,8 @@ import type { RingKey } from "../../../src/crypto/keyring.ts";
 import { openReceipt, type ReceiptContent, sealReceipt } from "../../../src/mailbox/receipt.ts";
 
 const KEY: RingKey = { id: "k1", key: new Uint8Array(32).fill(1) };
+/** As another isolate has it, which did not make the receipt and checks it. */
+const KEY_ELSEWHERE: RingKey = { ...KEY };
 const OTHER_KEY: RingKey = { id: "k1", key: new Uint8Array(32).fill(2) };
 const NEXT_KEY: RingKey = { id: "k2", key: new Uint8Array(32).fill(3) };
 const CONTENT: ReceiptContent = { kind: "endpoint", id: "ep_one", handle: "AQEB+/=handle.of" };
@@ -17,6 +19,8 @@ describe("a receipt", () => {
         const content = { kind, id: "billing.eu", handle };
         const receipt = await sealReceipt([KEY], "ten_a", content);
         expect(await openReceipt([KEY], "ten_a", receipt)).toEqual({ ok: true, ...content });
+        expect(await openReceipt([KEY_ELSEWHERE], "ten_a", receipt)).toEqual({ ok: true, ...content });
+        expect(await openReceipt([KEY_ELSEWHERE], "ten_b", receipt)).toEqual({ ok: false, reason: "forged" });
       }),
       { numRuns: 50 },
     );
@@ -35,6 +39,7 @@ describe("a receipt", () => {
       const next = BASE64URL.charAt((BASE64URL.indexOf(original) + 1) % BASE64URL.length);
       const changed = receipt.slice(0, index) + next + receipt.slice(index + 1);
       expect(await openReceipt([KEY], "ten_a", changed), changed).toEqual({ ok: false, reason: "forged" });
+      expect(await openReceipt([KEY_ELSEWHERE], "ten_a", changed), changed).toEqual({ ok: false, reason: "forged" });
     }
   });
 
@@ -55,6 +60,7 @@ describe("a receipt", () => {
   it("still opens when the ring has a newer key in front", async () => {
     const receipt = await sealReceipt([KEY], "ten_a", CONTENT);
     expect(await openReceipt([NEXT_KEY, KEY], "ten_a", receipt)).toEqual({ ok: true, ...CONTENT });
+    expect(await openReceipt([NEXT_KEY, KEY_ELSEWHERE], "ten_a", receipt)).toEqual({ ok: true, ...CONTENT });
   });
 
   it("is malformed when it is something else altogether", async () => {
