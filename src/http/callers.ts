@@ -39,7 +39,9 @@ type Holder = {
   readonly wake?: WakeGrant;
 };
 
-const MAX_CACHED = 1000;
+const MAX_CACHED = 10_000;
+/** Longer than any token of ours: others are asked about each time, and would only take up memory. */
+const MAX_CACHED_CHARACTERS = 256;
 const BEARER = /^Bearer +([\x21-\x7e]{1,8192})$/i;
 
 /** By credentials: what ends in a refusal is asked again every time. */
@@ -107,7 +109,7 @@ async function readCaller(world: RequestWorld, credentials: Credentials, nowMs: 
   if (token === undefined) return unauthenticated("Send `Authorization: Bearer <token>`.", "");
   const holder = (await identify(world, token, nowMs)) ?? notAccepted();
   const caller = await settleTenant(world, holder, credentials.tenant);
-  recentCallers.set(keyOf(credentials), caller, nowMs);
+  if ((credentials.authorization?.length ?? 0) <= MAX_CACHED_CHARACTERS) recentCallers.set(keyOf(credentials), caller, nowMs);
   return caller;
 }
 

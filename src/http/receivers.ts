@@ -10,7 +10,7 @@ import { knownStanding, standingOf } from "./tenant-standings.ts";
 /** A source whose tenant may receive now, and what that tenant may use. */
 export type InboundReceiver = SourceWithSecrets & { readonly limits: TenantLimits };
 
-const MAX_CACHED = 1000;
+const MAX_CACHED = 10_000;
 
 /** Found sources by id; what was not found is asked again every time. */
 const recentSources = new RecentReads<SourceWithSecrets>(CACHE_MAX_AGE_MS, MAX_CACHED);

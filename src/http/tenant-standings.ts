@@ -2,7 +2,7 @@ import { CACHE_MAX_AGE_MS } from "../delivery/freshness.ts";
 import { RecentReads } from "../recent-reads.ts";
 import { getTenant, type TenantStanding } from "../storage/tenants.ts";
 
-const MAX_CACHED = 1000;
+const MAX_CACHED = 10_000;
 
 /** Found tenants by id; what was not found is asked again every time. */
 const recentStandings = new RecentReads<TenantStanding>(CACHE_MAX_AGE_MS, MAX_CACHED);

@@ -1,6 +1,6 @@
 import { cpus, release, totalmem, type } from "node:os";
 import workerd from "workerd";
-import { machineCpuMs, treeCpuMs } from "./process-tree.ts";
+import { everCpuMs, machineCpuMs } from "./process-tree.ts";
 
 /** Where the figures were measured: they mean little elsewhere, the ratios more. */
 export type Machine = {
@@ -29,7 +29,7 @@ export function describeMachine(): Machine {
  * had since. Null where it can not be told. The bench and all it started are descendants of this process.
  */
 export function watchOthers(): () => number | null {
-  const read = () => ({ all: machineCpuMs(), ours: treeCpuMs(process.pid), atMs: performance.now() });
+  const read = () => ({ all: machineCpuMs(), ours: everCpuMs(process.pid), atMs: performance.now() });
   const before = read();
   return () => {
     const after = read();

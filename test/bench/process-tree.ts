@@ -4,11 +4,23 @@ import { cpus } from "node:os";
 /** `USER_HZ`, the unit of /proc/<pid>/stat: 100 on every Linux that user space sees. */
 const TICKS_PER_SECOND = 100;
 
-type Process = { readonly pid: number; readonly parent: number; readonly cpuMs: number; readonly userMs: number };
+type Process = {
+  readonly pid: number;
+  readonly parent: number;
+  readonly cpuMs: number;
+  readonly userMs: number;
+  /** Of its children that have ended, and of theirs. */
+  readonly endedCpuMs: number;
+};
 
 /** CPU milliseconds, user and system, that a process and all its descendants have used; null where there is no /proc. */
 export function treeCpuMs(rootPid: number): number | null {
   return treeOf(rootPid)?.reduce((total, { cpuMs }) => total + cpuMs, 0) ?? null;
+}
+
+/** As {@link treeCpuMs}, with those that have ended. */
+export function everCpuMs(rootPid: number): number | null {
+  return treeOf(rootPid)?.reduce((total, { cpuMs, endedCpuMs }) => total + cpuMs + endedCpuMs, 0) ?? null;
 }
 
 /** As {@link treeCpuMs}, without what the kernel did for them, such as sending and syncing. */
@@ -48,7 +60,7 @@ function listProcesses(): Process[] | null {
   return names.filter((name) => /^\d+$/.test(name)).flatMap((name) => readProcess(Number(name)) ?? []);
 }
 
-/** proc(5): after the name in parentheses come state, ppid (4th field), …, utime and stime (14th and 15th). */
+/** proc(5): after the name in parentheses come state, ppid (4th field), …, utime, stime, cutime and cstime (14th to 17th). */
 function readProcess(pid: number): Process | null {
   let stat: string;
   try {
@@ -57,7 +69,6 @@ function readProcess(pid: number): Process | null {
     return null; // it ended between the listing and now
   }
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  const userMs = (Number(fields[11]) * 1000) / TICKS_PER_SECOND;
-  const systemMs = (Number(fields[12]) * 1000) / TICKS_PER_SECOND;
-  return { pid, parent: Number(fields[1]), cpuMs: userMs + systemMs, userMs };
+  const ms = (...indexes: number[]): number => indexes.reduce((sum, index) => sum + (Number(fields[index]) * 1000) / TICKS_PER_SECOND, 0);
+  return { pid, parent: Number(fields[1]), cpuMs: ms(11, 12), userMs: ms(11), endedCpuMs: ms(13, 14) };
 }

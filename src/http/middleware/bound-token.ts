@@ -5,7 +5,7 @@ import { RecentReads } from "../../recent-reads.ts";
 import { findNodeEndpoint } from "../../storage/endpoints.ts";
 import { type AppEnv, fail, type Principal } from "../router.ts";
 
-const MAX_CACHED = 1000;
+const MAX_CACHED = 10_000;
 
 const OF_AN_ENDPOINT = /^\/v1\/endpoints\/([^/]+)(?:\/|$)/;
 /** By their receipts alone: the route takes those of the token's own endpoint only. */
