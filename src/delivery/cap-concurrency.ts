@@ -1,5 +1,4 @@
 import { describeError, log } from "../log.ts";
-import type { PushTask } from "./attempt-push.ts";
 import type { AttemptWorld } from "./attempt.ts";
 import type { PacedPush } from "./pace-pushes.ts";
 
@@ -53,17 +52,4 @@ async function giveBack(id: string, permit: number, gate: PermitGate): Promise<v
   } catch (error) {
     log("warn", "permit.not-given-back", { endpointId: id, error: describeError(error) });
   }
-}
-
-/** Calls `attempt` with a task, and gives its permit back before its result is told: another may be sent for it at once. */
-export async function withPermit<Result>(
-  { leave }: PushTask,
-  onResult: (result: Result) => void,
-  attempt: (onResult: (result: Result) => void) => Promise<void>,
-): Promise<void> {
-  if (leave === undefined) return attempt(onResult);
-  const results: Result[] = [];
-  await attempt((result) => results.push(result));
-  await leave();
-  for (const result of results) onResult(result);
 }

@@ -1,8 +1,7 @@
 import { attemptPush, type PushContext, type PushTask } from "./attempt-push.ts";
 import type { Slot, SlotRefusal } from "./attempt-slots.ts";
-import { withPermit } from "./cap-concurrency.ts";
 import { CACHE_MAX_AGE_MS } from "./freshness.ts";
-import type { Verdict } from "./outcome.ts";
+import type { DeliveryResult, Verdict } from "./outcome.ts";
 import type { SendSpacing } from "./send-spacing.ts";
 
 type CrewContext = PushContext & {
@@ -127,11 +126,19 @@ export class PushCrew {
 
   async #attempt(task: PushTask, slot: Slot): Promise<void> {
     this.#running++;
-    await withPermit(task, this.#context.onResult, (onResult) => attemptPush(task, { ...this.#context, onResult }));
+    await (task.leave === undefined ? attemptPush(task, this.#context) : this.#attemptWithPermit(task, task.leave));
     slot.release();
     this.#running--;
     this.#onEnd?.();
     this.#onEnd = null;
+  }
+
+  /** The permit is given back before the result is told: another may be sent for it at once. */
+  async #attemptWithPermit(task: PushTask, leave: () => Promise<void>): Promise<void> {
+    const results: DeliveryResult[] = [];
+    await attemptPush(task, { ...this.#context, onResult: (result) => results.push(result) });
+    await leave();
+    for (const result of results) this.#context.onResult(result);
   }
 
   /** Room, or a turn, took long to come: an endpoint may have been deleted meanwhile (I5). */
