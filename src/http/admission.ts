@@ -5,8 +5,8 @@ type Holder = { readonly bytes: number; readonly sinceMs: number };
 
 /** Let in as a burst. */
 const BURST = 1_000;
-/** Fewer would leave room unused, for more there is no memory. */
-const LIMITS = { least: 64, most: 8_000 } as const;
+/** A disk that pauses for some seconds is no overload of a few publishers; for more there is no memory. */
+const LIMITS = { least: 250, most: 8_000 } as const;
 const MAX_BYTES_UNDER_WAY = 64 * 1024 * 1024;
 /** Where half of the publishes take longer, more come than are worked off. */
 const OVERLOADED_MS = 1_000;

@@ -61,7 +61,7 @@ describe("the admission of publishes", () => {
   it("lets enough in to go on where everything takes long, and a burst again once nobody is refused", () => {
     const admission = new Admission();
     const nowMs = work(admission, { underWay: 100_000, perSecond: 100, seconds: 60 });
-    expect(enterUntilRefused(admission, KIB, nowMs)).toHaveLength(64);
+    expect(enterUntilRefused(admission, KIB, nowMs)).toHaveLength(250);
     const later = new Admission();
     const endedAtMs = work(later, { underWay: 100_000, perSecond: 100, seconds: 60 });
     const calmAtMs = work(later, { underWay: 10, perSecond: 100, seconds: 1, fromMs: endedAtMs });
