@@ -37,6 +37,8 @@ const WATCH_INTERVAL_MS = 5_000;
 const RECOVERY_DELAY_MS = 2_000;
 /** Settled first attempts are made durable by the next commit, or after this long. */
 const CHECKPOINT_DELAY_MS = 1_000;
+/** After a commit as recent as this another one is to be expected, which brings the checkpoint along. */
+const COMMITS_FOLLOW_MS = 500;
 const SWEEP_LIMIT = 2_000;
 
 /** What results lead to: deliveries to be sent for again, and endpoints whose held ones may flow. */
@@ -385,10 +387,13 @@ export class Stream extends DurableObject<Cloudflare.Env> implements StreamApi {
     if (this.#checkpointTimer !== null) return;
     this.#checkpointTimer = setTimeout(() => {
       this.#checkpointTimer = null;
-      this.#outbox.spill(Date.now());
-      this.#saveCheckpoint();
+      const nowMs = Date.now();
+      this.#outbox.spill(nowMs);
+      const sinceCommitMs = nowMs - this.#log.lastTimeMs;
+      const commitsFollow = sinceCommitMs >= 0 && sinceCommitMs < COMMITS_FOLLOW_MS;
+      if (!commitsFollow) this.#saveCheckpoint();
       this.#watch(null);
-      if (this.#outbox.hasInFlight()) this.#scheduleCheckpoint();
+      if (commitsFollow || this.#outbox.hasInFlight()) this.#scheduleCheckpoint();
     }, CHECKPOINT_DELAY_MS);
   }
 
