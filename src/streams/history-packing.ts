@@ -6,8 +6,11 @@ import { isCut, type SegmentLog } from "./segment-log.ts";
 
 /** One batch: enough for the busiest half second, few enough to be packed in a moment. */
 const MAX_MESSAGES = 2_000;
-/** Deliveries of a message may be thousands: a batch ends with the message before the one that would be too much. */
-const MAX_DELIVERIES = 5_000;
+/**
+ * Each is a row that D1 writes, and others wait meanwhile: few enough for some tens of milliseconds. A batch ends with the
+ * message before the one that would be too much; of one message they may be thousands.
+ */
+const MAX_DELIVERIES = 1_000;
 
 /** Messages as history takes them. */
 export type Packed = { readonly packs: readonly MessagePack[]; readonly ids: readonly IndexedId[] };

@@ -12,6 +12,8 @@ import type { UntoldEnds } from "./untold-ends.ts";
 const DELAY_MS = 300;
 /** After a batch of many messages: fewer, larger packs are fewer rows. */
 const BUSY_DELAY_MS = 600;
+/** While there is more to tell than one batch takes: others have a turn in between. */
+const CATCH_UP_DELAY_MS = 20;
 const BUSY_MESSAGES = 20;
 /** While first attempts are waited for. */
 const WAITING_DELAY_MS = 150;
@@ -173,7 +175,7 @@ export class HistoryWriter {
     const count = stretch.before - from;
     const isEmpty = batch.messages.length + batch.deliveries.length + batch.attempts.length === 0 && batch.beganAtMs === null;
     if (!isEmpty) {
-      const nextDelayMs = stretch.before < to ? 0 : count >= BUSY_MESSAGES ? BUSY_DELAY_MS : DELAY_MS;
+      const nextDelayMs = stretch.before < to ? CATCH_UP_DELAY_MS : count >= BUSY_MESSAGES ? BUSY_DELAY_MS : DELAY_MS;
       return { batch, before: stretch.before, nextDelayMs };
     }
     this.#writtenBefore = stretch.before;
