@@ -5,13 +5,15 @@ import type { DeliveryGroup } from "../streams/contract.ts";
 import { streamStub } from "../streams/stub.ts";
 import type { DelivererApi } from "./contract.ts";
 import { directoryOf } from "./directory.ts";
+import { CACHE_MAX_AGE_MS } from "./freshness.ts";
 import type { DeliveryResult } from "./outcome.ts";
 import { ResultCollector, settleAsTheyCome, within } from "./settlement.ts";
 import { workOff } from "./work-off.ts";
 
 /**
  * What is not known so long after it was begun is settled later, so that one slow target holds back no other's result.
- * As long as this isolate is behind the call does not come back: so its stream accepts no more than can be delivered.
+ * As long as this isolate is behind the call does not come back: so its stream accepts no more than can be delivered. But
+ * no longer than room is looked for: D1 or a gate that does not answer is no reason to hold publishers up.
  */
 const SOFT_DEADLINE_MS = 300;
 
@@ -30,7 +32,7 @@ export class Deliverer extends WorkerEntrypoint<Cloudflare.Env> implements Deliv
       returning: false,
       onRoom,
     });
-    await Promise.race([room, allReported]);
+    await within(CACHE_MAX_AGE_MS, Promise.race([room, allReported]));
     if (!(await within(SOFT_DEADLINE_MS, allReported))) this.ctx.waitUntil(this.#settleRest(group, collector, allReported));
     return collector.take();
   }

@@ -176,7 +176,6 @@ export class PushCrew {
     const { message, claim: { endpointId } } = task;
     const { world, onResult } = this.#context;
     await task.leave?.();
-
     const delayMs = refusal === "endpoint-busy" ? ENDPOINT_BUSY_DELAY_MS : NO_ROOM_DELAY_MS;
     const nextAttemptAtMs = Math.round(world.now() + delayMs * (0.5 + world.random()));
     const verdict: Verdict = { status: "open", nextAttemptAtMs, counted: false, ...(refusal === "endpoint-busy" ? { busy: true } : {}) };
